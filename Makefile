@@ -1,0 +1,46 @@
+# make run: the daily ingest.   make test: every check.   make help: the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+RUNS ?= 7
+
+.DEFAULT_GOAL := help
+.PHONY: help run test format bench-ingest lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: .venv/run.stamp ## run the daily ingest (a stand-in of TMDB where there is no key)
+	@$(BIN)/python handler.py $(EVENT)
+
+test: .venv/dev.stamp ## formatter, linter, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n auto
+
+format: .venv/dev.stamp ## format, and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench-ingest: .venv/dev.stamp ## time and memory of the daily run beside the plain way
+	@$(BIN)/python bench/ingest.py --runs $(RUNS)
+
+lock: .venv/dev.stamp ## pin the requirements anew, with hashes, from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
+	    --generate-hashes --quiet --custom-compile-command "make lock" -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
+	    --generate-hashes --quiet --custom-compile-command "make lock" -o requirements-dev.txt
+
+clean: ## remove what the targets above made, but not the lake
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# A stamp is newer than its requirements once they are installed. The development tools come on
+# top of the function's own requirements, in the same environment.
+.venv/run.stamp: requirements.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/run.stamp
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

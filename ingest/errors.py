@@ -1,0 +1,116 @@
+"""Every error this package raises on purpose.
+
+::
+
+    IngestError
+    ├── SettingsError         a setting is missing or wrong                     exit 2
+    ├── EventError            an invocation event is not one we know            exit 2
+    ├── CredentialsRefused    TMDB or the store refuses the credentials         exit 3
+    ├── TmdbError             TMDB gave no usable answer                        exit 1
+    │   ├── UnknownParameter  a parameter TMDB would silently ignore
+    │   ├── TmdbRefused       an answer that a repeated request cannot change
+    │   └── TmdbUnavailable   retries used up                                   retryable
+    ├── DeadlineExceeded      the time for the run is used up                   retryable
+    ├── EmptyDataset          TMDB has no record for these filters              exit 1
+    ├── RecordTooLarge        one record alone exceeds what a file may hold     exit 1
+    ├── StoreError            a store could not do an operation                 exit 1
+    │   └── NotFound          the object does not exist                         exit 4
+    │       └── BucketNotFound    not even its bucket does
+    └── RunFailed             at least one dataset did not land                 exit 1
+
+``str(error)`` is one line that can be shown to a user as it is: what went wrong, where, and
+where we know it what to do about it. It never contains a secret.
+"""
+
+from __future__ import annotations
+
+
+class IngestError(Exception):
+    """The root. ``exit_code`` is a process's exit status; ``retryable`` says if waiting may help."""
+
+    exit_code: int = 1
+    retryable: bool = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        """``message`` says what and where, ``hint`` what a user can do; line breaks are folded."""
+        self.message = " ".join(message.split())
+        self.hint = hint
+        super().__init__(f"{self.message} ({hint})" if hint else self.message)
+
+
+class SettingsError(IngestError):
+    """A setting is missing or wrong; names the variable, what it holds and what it should."""
+
+    exit_code = 2
+
+
+class EventError(IngestError):
+    """An invocation event is not one of those the handler knows; names the field."""
+
+    exit_code = 2
+
+
+class CredentialsRefused(IngestError):
+    """TMDB or the store refuses the credentials, or what they ask for."""
+
+    exit_code = 3
+
+
+class TmdbError(IngestError):
+    """TMDB gave no usable answer."""
+
+
+class UnknownParameter(TmdbError):
+    """A parameter the endpoint does not know: TMDB would ignore it and answer unfiltered."""
+
+
+class TmdbRefused(TmdbError):
+    """An answer that a repeated request cannot change: 400, 403, 404, 422, an unexpected shape."""
+
+
+class TmdbUnavailable(TmdbError):
+    """Retries used up on 429, 5xx, timeouts, dropped connections or unreadable bodies."""
+
+    retryable = True
+
+
+class DeadlineExceeded(IngestError):
+    """The time for the run is used up, or less is left than the next step needs."""
+
+    retryable = True
+
+
+class EmptyDataset(IngestError):
+    """TMDB has no record for these filters, and ``ALLOW_EMPTY`` is not set."""
+
+
+class RecordTooLarge(IngestError):
+    """One record alone exceeds the size that a file in the raw zone may have."""
+
+
+class StoreError(IngestError):
+    """A store could not do an operation; names operation, store, key and the store's answer."""
+
+
+class NotFound(StoreError):
+    """The object does not exist."""
+
+    exit_code = 4
+
+
+class BucketNotFound(NotFound):
+    """The bucket does not exist, and so nothing in it."""
+
+
+class RunFailed(IngestError):
+    """At least one dataset did not land; names each with its error.
+
+    ``exit_code`` is 3 where refused credentials are among the causes, and 1 otherwise.
+    """
+
+    def __init__(self, message: str, *, causes: tuple[IngestError, ...] = ()) -> None:
+        """``causes`` are the errors of the datasets that failed."""
+        super().__init__(message)
+        self.causes = causes
+        if any(isinstance(cause, CredentialsRefused) for cause in causes):
+            self.exit_code = CredentialsRefused.exit_code

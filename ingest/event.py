@@ -1,0 +1,107 @@
+"""Invocation events -> what a run is asked to do.
+
+Known are: ``{}``; the schedule's ``{"scheduled_time": "2026-11-20T06:00:00Z"}``; a classic
+EventBridge event, whose ``time`` is the planned time; and by hand any of ``date``, ``datasets``,
+``limit``, ``force`` and ``dry_run``. Everything else is refused by name: a field that is ignored
+is a run that does something other than what was asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from ingest.errors import EventError
+from ingest.fetcher import DATASETS
+from ingest.settings import MAX_RECORDS, calendar_day
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ingest.fetcher import Dataset
+
+_EVENTBRIDGE = frozenset({"detail-type", "source", "time"})
+_BY_HAND = ("scheduled_time", "date", "datasets", "limit", "force", "dry_run")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What one run is asked to do.
+
+    ``planned`` is the schedule's moment, None by hand; ``day`` a partition date given by hand.
+    """
+
+    planned: datetime | None = None
+    day: date | None = None
+    datasets: tuple[Dataset, ...] = tuple(DATASETS.values())
+    limit: int = MAX_RECORDS
+    force: bool = False
+    dry_run: bool = False
+
+
+def parse_event(event: object) -> RunRequest:
+    """Return what ``event`` asks for. Raises ``EventError`` that names the field and what it holds."""
+    if not isinstance(event, dict):
+        raise EventError(f"the event is {event!r:.60}; it should be a JSON object")
+    if event.keys() >= _EVENTBRIDGE:
+        return RunRequest(planned=_moment("time", event["time"]))
+    unknown = sorted(str(name) for name in event.keys() - set(_BY_HAND))
+    if unknown:
+        raise EventError(
+            f"the event has the unknown field {', '.join(unknown)}; "
+            f"it may have {', '.join(_BY_HAND)}"
+        )
+    if "scheduled_time" in event and "date" in event:
+        raise EventError("the event has both scheduled_time and date; each gives the partition")
+    return RunRequest(
+        planned=_moment("scheduled_time", event["scheduled_time"])
+        if "scheduled_time" in event
+        else None,
+        day=_day(event["date"]) if "date" in event else None,
+        datasets=_datasets(event.get("datasets", list(DATASETS))),
+        limit=_limit(event.get("limit", MAX_RECORDS)),
+        force=_flag(event, "force"),
+        dry_run=_flag(event, "dry_run"),
+    )
+
+
+def _wrong(name: str, value: object, should: str) -> EventError:
+    return EventError(f"the event's {name} is {value!r:.60}; it should be {should}")
+
+
+def _moment(name: str, value: object) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise _wrong(name, value, "a moment with its time zone, such as 2026-11-20T06:00:00Z")
+    return moment.astimezone(UTC)
+
+
+def _day(value: object) -> date:
+    day = calendar_day(value) if isinstance(value, str) else None
+    if day is None:
+        raise _wrong("date", value, "a calendar date as YYYY-MM-DD")
+    return day
+
+
+def _datasets(value: object) -> tuple[Dataset, ...]:
+    names = value if isinstance(value, list) and value else [None]
+    if not all(isinstance(name, str) and name in DATASETS for name in names):
+        raise _wrong("datasets", value, f"a list of {' and '.join(DATASETS)}")
+    return tuple(dataset for name, dataset in DATASETS.items() if name in names)
+
+
+def _limit(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_RECORDS:
+        raise _wrong("limit", value, f"a whole number from 1 to {MAX_RECORDS}")
+    return value
+
+
+def _flag(event: Mapping[str, Any], name: str) -> bool:
+    value = event.get(name, False)
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "true or false")
+    return value

@@ -1,0 +1,66 @@
+"""Time as a budget: a deadline for the run, a limit of requests a second, waits between retries."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+_WINDOW_S = 1.05
+"""The window of the rate limit: a little over a second, since a server that counts seconds sees
+requests arrive closer together, or further apart, than they were sent."""
+
+
+class Deadline:
+    """The moment by which a run must have finished."""
+
+    def __init__(self, seconds: float) -> None:
+        """Set the moment ``seconds`` from now, which may be in the past."""
+        self._at = time.monotonic() + seconds
+
+    def remaining_s(self) -> float:
+        """Return the seconds that are left; zero or less once it has passed."""
+        return self._at - time.monotonic()
+
+
+class RateLimit:
+    """At most ``rate`` starts within any second, over all threads; bursts up to that are allowed."""
+
+    def __init__(self, rate: int) -> None:
+        """Allow ``rate`` starts a second."""
+        self._starts: deque[float] = deque(maxlen=rate)
+        self._not_before = 0.0
+        self._lock = threading.Lock()
+
+    def delay_s(self) -> float:
+        """Book the next free start and return the seconds until it: wait that long, then go."""
+        with self._lock:
+            start = max(time.monotonic(), self._not_before)
+            if len(self._starts) == self._starts.maxlen:
+                start = max(start, self._starts[0] + _WINDOW_S)
+            self._starts.append(start)
+            return start - time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """Book no start for the next ``seconds``: the server has asked for quiet."""
+        with self._lock:
+            self._not_before = max(self._not_before, time.monotonic() + seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits between retries: doubling from ``base_s`` up to ``cap_s``, the upper half at random.
+
+    The random half keeps clients that failed together from coming back together.
+    """
+
+    retries: int = 5
+    base_s: float = 0.5
+    cap_s: float = 20.0
+
+    def wait_s(self, attempt: int) -> float:
+        """Return the seconds to wait after the failed ``attempt``, counted from 0."""
+        whole = min(self.cap_s, self.base_s * 2.0**attempt)
+        return whole * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing

@@ -1,0 +1,300 @@
+"""One run: for each dataset fetch -> serialize -> upload -> manifest, side by side.
+
+What a run guarantees:
+
+* A partition is committed by its manifest, which is written last. A run replaces a partition by
+  taking the old manifest away first, so that a manifest never speaks of other bytes than those
+  beside it.
+* Nothing that was fetched only in part, and nothing empty (unless ``ALLOW_EMPTY``), lands.
+* A dataset that fails does not keep the others from landing, and is never reported as landed.
+* A partition whose manifest carries the run key of this run is not fetched again.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
+
+from ingest import rawzone
+from ingest.errors import BucketNotFound, IngestError, NotFound, RunFailed
+from ingest.fetcher import fetch, fetch_details
+from ingest.rawzone import Partition
+from ingest.serializer import Format, deserialize, serialize
+from ingest.settings import DEFAULT_LAKE
+from ingest.storage.local import LocalStore
+from ingest.storage.s3 import Connection, S3Store
+from ingest.tmdb import SignIn, Tmdb
+from ingest.uploader import Upload, upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ingest.event import RunRequest
+    from ingest.fetcher import Dataset, Fetched
+    from ingest.pacing import Deadline
+    from ingest.rawzone import Manifest
+    from ingest.settings import Settings
+    from ingest.storage.base import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReport:
+    """What became of one dataset. ``status`` is landed, skipped, failed or planned."""
+
+    name: str
+    status: str
+    records: int = 0
+    pages: int = 0
+    key: str | None = None
+    bytes: int = 0
+    consistency: str | None = None
+    cause: IngestError | None = None
+    seconds: float = 0.0
+
+    @classmethod
+    def of_manifest(cls, status: str, document: Manifest, seconds: float) -> Self:
+        """Report the partition that ``document`` commits."""
+        objects = document["objects"]
+        return cls(
+            name=document["dataset"],
+            status=status,
+            records=sum(entry["records"] for entry in objects),
+            pages=len(document["source"]["pages"]),
+            key=objects[0]["key"],
+            bytes=sum(entry["bytes"] for entry in objects),
+            consistency=document["source"]["consistency"],
+            seconds=seconds,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields a response shows; ``error`` only where there is one."""
+        shown = {
+            name: getattr(self, name)
+            for name in ("name", "status", "records", "pages", "key", "bytes", "consistency")
+        }
+        return {**shown, "error": str(self.cause)} if self.cause else shown
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What became of a run."""
+
+    run_id: str
+    day: date
+    lake: str
+    datasets: tuple[DatasetReport, ...]
+
+    @property
+    def message(self) -> str:
+        """One line: how many datasets landed, were skipped, failed."""
+        counts = Counter(dataset.status for dataset in self.datasets)
+        told = ", ".join(f"{count} {status}" for status, count in counts.items())
+        return f"{told} in {self.lake} for {self.day}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the body of a response."""
+        return {
+            "message": self.message,
+            "run_id": self.run_id,
+            "partition_date": self.day.isoformat(),
+            "datasets": [dataset.as_json() for dataset in self.datasets],
+        }
+
+    def raise_for_failures(self) -> None:
+        """Raise if a dataset failed: the one cause of all, or ``RunFailed`` that names each."""
+        failed = [dataset for dataset in self.datasets if dataset.cause]
+        causes = tuple(dataset.cause for dataset in failed if dataset.cause)
+        if not causes:
+            return
+        if len(failed) == len(self.datasets) and len({str(cause) for cause in causes}) == 1:
+            raise causes[0]
+        told = "; ".join(f"{dataset.name}: {dataset.cause}" for dataset in failed)
+        raise RunFailed(f"{self.message}: {told}", causes=causes)
+
+
+def new_run_id() -> str:
+    """Return a new id, which sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def run(request: RunRequest, settings: Settings, deadline: Deadline, run_id: str) -> RunReport:
+    """Carry out ``request`` and report each dataset; what a dataset fails with is in its report.
+
+    ``deadline`` is for TMDB alone: landing comes after it. Raises only what concerns the whole
+    run: ``SettingsError`` where no credentials of the store are to be found.
+    """
+    day = request.day or rawzone.partition_day(request.planned, settings.time_zone)
+    stores = _open_stores(settings)
+    with _open_tmdb(settings, deadline) as tmdb:
+        job = _Job(request, settings, tmdb, stores, day, run_id)
+        with ThreadPoolExecutor(len(request.datasets), thread_name_prefix="dataset") as lanes:
+            reports = [
+                lane.result()
+                for lane in [lanes.submit(job.lane, dataset) for dataset in request.datasets]
+            ]
+    flat = tuple(report for lane in reports for report in lane)
+    return RunReport(run_id, day, f"{stores[-1].url}/{settings.raw_zone_path}", flat)
+
+
+def _open_tmdb(settings: Settings, deadline: Deadline) -> Tmdb:
+    sign_in = SignIn(token=settings.tmdb_access_token, key=settings.tmdb_api_key)
+    return Tmdb(settings.tmdb_base_url, sign_in, rate=settings.rate, deadline=deadline)
+
+
+def _open_stores(settings: Settings) -> list[Store]:
+    """Return where to land, the lake last: a copy that fails then keeps the lake uncommitted.
+
+    The other way round, a run tried again would find the lake's manifest and skip the copy.
+    """
+    if not settings.bucket:
+        return [LocalStore(settings.local_dir or DEFAULT_LAKE)]
+    bucket = S3Store(
+        Connection(settings.bucket, settings.endpoint_url, settings.region, settings.access_key)
+    )
+    return [LocalStore(settings.local_dir), bucket] if settings.local_dir else [bucket]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the lanes of one run share."""
+
+    request: RunRequest
+    settings: Settings
+    tmdb: Tmdb
+    stores: Sequence[Store]
+    day: date
+    run_id: str
+
+    @property
+    def lake(self) -> Store:
+        return self.stores[-1]
+
+    @property
+    def run_key(self) -> str | None:
+        """The schedule's planned time: the same for every try of one planned run."""
+        return rawzone.utc_text(self.request.planned) if self.request.planned else None
+
+    @property
+    def form(self) -> Format:
+        return Format(self.settings.output_format, self.settings.compression)
+
+    def lane(self, dataset: Dataset) -> list[DatasetReport]:
+        """Run ``dataset`` and, where they are wanted, its details after it."""
+        settings, tmdb = self.settings, self.tmdb
+        limit = min(self.request.limit, settings.max_records)
+        report, committed = self._dataset(dataset, lambda: fetch(dataset, settings, tmdb, limit))
+        if not settings.details or not dataset.details:
+            return [report]
+        details = dataset.details
+        if report.cause:
+            return [report, DatasetReport(details.name, "failed", cause=report.cause)]
+        # The ids come from what is in the lake: a try that finds the titles landed by an earlier
+        # one asks for the details of just those.
+        wanted, _ = self._dataset(
+            details, lambda: fetch_details(details, self._ids(committed), settings, tmdb)
+        )
+        return [report, wanted]
+
+    def _dataset(
+        self, dataset: Dataset, source: Callable[[], Fetched]
+    ) -> tuple[DatasetReport, Manifest | None]:
+        """Skip, plan or land one dataset; return its report and the manifest that commits it."""
+        partition = Partition(self.settings.raw_zone_path, dataset, self.day)
+        clock = time.monotonic()
+        try:
+            committed = rawzone.parse_manifest(_read_manifest(self.lake, partition))
+            if self._is_done(committed):
+                return DatasetReport.of_manifest("skipped", committed, 0.0), committed
+            if self.request.dry_run:
+                key = partition.keys(1, self.form.extension)[0]
+                return DatasetReport(dataset.name, "planned", key=key), None
+            started_at = datetime.now(UTC)
+            fetched = source()
+            committed = self._land(partition, fetched, started_at)
+        except IngestError as error:
+            logger.error("%s: %s", dataset.name, error, extra={"dataset": dataset.name})  # noqa: TRY400 - one line says it; a traceback says no more
+            seconds = time.monotonic() - clock
+            return DatasetReport(dataset.name, "failed", cause=error, seconds=seconds), None
+        report = DatasetReport.of_manifest("landed", committed, time.monotonic() - clock)
+        logger.info(
+            "%s: landed %d records in %s (%s)",
+            dataset.name,
+            report.records,
+            report.key,
+            report.consistency,
+            extra={"dataset": dataset.name, "bytes": report.bytes},
+        )
+        return report, committed
+
+    def _is_done(self, committed: Manifest | None) -> TypeGuard[Manifest]:
+        """Whether the partition was landed by this same planned run. A run by hand never is."""
+        if committed is None or self.run_key is None or self.request.force:
+            return False
+        return bool(committed["run_key"] == self.run_key)
+
+    def _ids(self, committed: Manifest | None) -> list[int]:
+        objects = committed["objects"] if committed else []
+        return [
+            record["id"]
+            for entry in objects
+            for record in deserialize(self.lake.read(entry["key"]), entry["key"])
+        ]
+
+    def _land(self, partition: Partition, fetched: Fetched, started_at: datetime) -> Manifest:
+        """Land ``fetched`` in every store: objects first, then the manifest, the lake's last."""
+        files = serialize(fetched.records, self.form)
+        keys = partition.keys(len(files), self.form.extension)
+        landing = list(zip(keys, files, strict=True))
+        uploads = [Upload(key, file.body, self.form.content_type) for key, file in landing]
+        replaced = []
+        for store in self.stores:
+            replaced.append(_withdraw(store, partition))
+            upload(store, uploads)
+        document = rawzone.manifest(
+            partition,
+            fetched,
+            landing,
+            run_id=self.run_id,
+            run_key=self.run_key,
+            started_at=started_at,
+            torn_after_s=self.settings.torn_after_s,
+        )
+        body = rawzone.encode_manifest(document)
+        for store, old_keys in zip(self.stores, replaced, strict=True):
+            upload(store, [Upload(partition.manifest_key, body, "application/json")])
+            store.delete(old_keys - set(keys))
+        return document
+
+
+def _read_manifest(store: Store, partition: Partition) -> bytes | None:
+    """Return the partition's manifest as it is, None where there is none.
+
+    Raises ``StoreError`` where the store cannot tell: a bucket that does not exist among them.
+    """
+    try:
+        return store.read(partition.manifest_key)
+    except BucketNotFound:
+        raise
+    except NotFound:
+        return None
+
+
+def _withdraw(store: Store, partition: Partition) -> set[str]:
+    """Take the partition's manifest away, if there is one; return the keys it committed."""
+    body = _read_manifest(store, partition)
+    if body is None:
+        return set()
+    store.delete([partition.manifest_key])
+    committed = rawzone.parse_manifest(body)
+    keys = {entry["key"] for entry in committed["objects"]} if committed else set()
+    # Only what lies in this partition: a manifest is a file that anyone may have written.
+    directory = partition.manifest_key.removesuffix(rawzone.MANIFEST)
+    return {key for key in keys if key.startswith(directory) and "/" not in key[len(directory) :]}

@@ -1,0 +1,203 @@
+"""Where things land in the raw zone, and the manifest that commits a partition.
+
+A partition is one dataset on one day. Its objects are written first and ``_manifest.json`` last:
+a reader who waits for the manifest never sees half a partition, and Athena, Hive and Spark skip
+names that begin with ``_``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from ingest import __version__
+from ingest.errors import SettingsError
+from ingest.fetcher import is_torn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ingest.fetcher import Dataset, Fetched, Page, Record
+    from ingest.serializer import File
+
+Manifest = dict[str, Any]
+
+MANIFEST = "_manifest.json"
+
+LAYOUT = "{zone}/{folder}/{yyyy}/{mm}/{dd}/{dataset}_{date}{part}.{extension}"
+"""Keys of the raw zone. ``part`` is empty where one file holds all records, else ``_001`` ..."""
+
+_PLACEHOLDERS = frozenset("zone folder yyyy mm dd dataset date part extension".split())
+_REQUIRED = frozenset("zone folder yyyy mm dd dataset part extension".split())
+
+
+def check_layout(layout: str) -> str:
+    """Return ``layout`` if every key made from it is unique and relative, else raise.
+
+    Raises ``SettingsError`` for an unknown placeholder, for a missing one (two datasets, days or
+    parts would share a key), and for a segment that a file system would not keep.
+    """
+    try:
+        names = {name for _, name, _, _ in string.Formatter().parse(layout) if name is not None}
+    except ValueError as error:
+        raise SettingsError(f"the layout {layout!r} is not a template: {error}") from None
+    if unknown := sorted(names - _PLACEHOLDERS):
+        raise SettingsError(f"the layout {layout!r} has unknown placeholders: {', '.join(unknown)}")
+    if missing := sorted(_REQUIRED - names):
+        raise SettingsError(f"the layout {layout!r} lacks placeholders: {', '.join(missing)}")
+    directory, _, name = layout.rpartition("/")
+    if not {"", ".", ".."}.isdisjoint(layout.split("/")) or "{part}" in directory or not name:
+        raise SettingsError(f"the layout {layout!r} should be a relative path, part in its name")
+    return layout
+
+
+check_layout(LAYOUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One dataset on one day, under the prefix ``zone``."""
+
+    zone: str
+    dataset: Dataset
+    day: date
+
+    def keys(self, files: int, extension: str) -> list[str]:
+        """Return the keys of ``files`` objects, in order."""
+        numbers = [""] if files == 1 else [f"_{number:03}" for number in range(1, files + 1)]
+        return [self._key(part, extension) for part in numbers]
+
+    @property
+    def manifest_key(self) -> str:
+        """The key of the manifest, beside the objects."""
+        return self._key("", "json").rpartition("/")[0] + "/" + MANIFEST
+
+    def _key(self, part: str, extension: str) -> str:
+        year, month, day = self.day.isoformat().split("-")
+        return LAYOUT.format(
+            zone=self.zone,
+            folder=self.dataset.folder,
+            yyyy=year,
+            mm=month,
+            dd=day,
+            dataset=self.dataset.name,
+            date=self.day.isoformat(),
+            part=part,
+            extension=extension,
+        )
+
+
+def partition_day(planned: datetime | None, time_zone: str) -> date:
+    """Return the day of ``planned`` (of now, where there is none) in ``time_zone``."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - a table of zones only where one is asked for
+
+    zone = UTC if time_zone == "UTC" else ZoneInfo(time_zone)
+    return (planned or datetime.now(UTC)).astimezone(zone).date()
+
+
+def utc_text(moment: datetime) -> str:
+    """Return ``moment`` as ISO 8601 in UTC with a ``Z``; fractions only where there are any."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def manifest(
+    partition: Partition,
+    fetched: Fetched,
+    files: Sequence[tuple[str, File]],
+    *,
+    run_id: str,
+    run_key: str | None,
+    started_at: datetime,
+    torn_after_s: float,
+) -> Manifest:
+    """Return the manifest of ``files`` (key and content), which hold ``fetched``."""
+    torn = is_torn(fetched.pages, torn_after_s)
+    return {
+        "dataset": partition.dataset.name,
+        "run_id": run_id,
+        "run_key": run_key,
+        "partition_date": partition.day.isoformat(),
+        "objects": [
+            {
+                "key": key,
+                "bytes": len(file.body),
+                "records": file.records,
+                "sha256": hashlib.sha256(file.body).hexdigest(),
+            }
+            for key, file in files
+        ],
+        "source": {
+            "endpoint": partition.dataset.endpoint,
+            "params": dict(fetched.params),
+            "pages": [_page(page) for page in fetched.pages],
+            "consistency": "torn" if torn else "consistent",
+            "duplicates_dropped": fetched.duplicates_dropped,
+        },
+        "fields": describe_fields(fetched.records),
+        "errors": list(fetched.errors),
+        "started_at": utc_text(started_at),
+        "finished_at": utc_text(datetime.now(UTC)),
+        "version": __version__,
+    }
+
+
+def _page(page: Page) -> dict[str, Any]:
+    return {
+        "page": page.page,
+        "records": page.records,
+        "total_pages": page.total_pages,
+        "total_results": page.total_results,
+        "etag": page.etag,
+        "age_s": page.age_s,
+        "date": utc_text(page.made_at) if page.made_at else None,
+    }
+
+
+_JSON_TYPES: Mapping[type, str] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+
+
+def describe_fields(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """Return, for each field of the records: its JSON types, how often it is null or missing."""
+    fields: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(name for record in records for name in record):
+        values = [record[name] for record in records if name in record]
+        fields[name] = {
+            "types": sorted({_JSON_TYPES[type(value)] for value in values if value is not None}),
+            "nulls": sum(value is None for value in values),
+            "missing": len(records) - len(values),
+        }
+    return fields
+
+
+def encode_manifest(document: Manifest) -> bytes:
+    """Return a manifest's bytes: indented JSON in UTF-8."""
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    return f"{text}\n".encode("utf-8", errors="backslashreplace")
+
+
+def parse_manifest(body: bytes | None) -> Manifest | None:
+    """Return the manifest in ``body``, or None where it is not one: then nothing is committed."""
+    try:
+        document = json.loads(body or b"")
+        shape = [
+            document["run_key"],
+            document["dataset"],
+            document["source"]["consistency"],
+            *document["source"]["pages"],
+            *(str(entry["key"]) for entry in document["objects"]),
+            sum(entry["bytes"] + entry["records"] for entry in document["objects"]),
+        ]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return document if shape and document["objects"] else None

@@ -1,0 +1,1 @@
+"""What a store is, and each kind of store."""

@@ -1,0 +1,383 @@
+"""The TMDB API: sign-in, allowed parameters, retries, rate and deadline.
+
+``Tmdb.submit`` asks for one JSON object and is all that the fetcher needs. What it guarantees:
+
+* A parameter that the endpoint does not know is an error, because TMDB ignores it and answers
+  200 with an unfiltered result.
+* 429, 500, 502, 503, 504, timeouts, dropped connections and bodies that are cut short or are not
+  JSON are retried with jittered waits, ``Retry-After`` honoured in both its forms. 401 ends the
+  whole run; every other answer fails at once.
+* Neither token nor key is ever in an error, in its chain, or in a log line. A v3 key travels in
+  the URL, and the exceptions of requests and urllib3 carry the URL: so none of those is ever
+  shown, chained or left as the context of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import requests
+import requests.adapters
+import requests.auth
+
+from ingest.errors import (
+    CredentialsRefused,
+    DeadlineExceeded,
+    TmdbRefused,
+    TmdbUnavailable,
+    UnknownParameter,
+)
+from ingest.pacing import Backoff, Deadline, RateLimit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Future
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS = 10
+"""TMDB's founder speaks of 20 connections an address; half of that leaves room for others."""
+
+_CONNECT_TIMEOUT_S = 5.0
+_READ_TIMEOUT_S = 20.0
+_LARGEST_BODY = 32_000_000
+"""Bytes; a page has some 12,000. More than this is not an answer of TMDB."""
+
+_RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+
+# Names as in TMDB's own description of its API (version 3, OpenAPI document of 2026).
+_COMMON_FILTERS = frozenset(
+    "include_adult language page sort_by vote_average.gte vote_average.lte vote_count.gte "
+    "vote_count.lte watch_region with_companies with_genres with_keywords with_origin_country "
+    "with_original_language with_runtime.gte with_runtime.lte with_watch_monetization_types "
+    "with_watch_providers without_companies without_genres without_keywords "
+    "without_watch_providers".split()
+)
+_DETAILS = frozenset({"append_to_response", "language"})
+PARAMETERS: Mapping[str, frozenset[str]] = {
+    "/discover/movie": _COMMON_FILTERS
+    | frozenset(
+        "certification certification.gte certification.lte certification_country include_video "
+        "primary_release_date.gte primary_release_date.lte primary_release_year region "
+        "release_date.gte release_date.lte with_cast with_crew with_people with_release_type "
+        "year".split()
+    ),
+    "/discover/tv": _COMMON_FILTERS
+    | frozenset(
+        "air_date.gte air_date.lte first_air_date.gte first_air_date.lte first_air_date_year "
+        "include_null_first_air_dates screened_theatrically timezone with_networks with_status "
+        "with_type".split()
+    ),
+    "/movie/{id}": _DETAILS,
+    "/tv/{id}": _DETAILS,
+}
+"""The parameters each endpoint knows, beside the sign-in."""
+
+
+def check_parameters(endpoint: str, params: Mapping[str, str]) -> None:
+    """Raise ``UnknownParameter`` unless ``endpoint`` knows every one of ``params``."""
+    unknown = sorted(set(params) - PARAMETERS[endpoint])
+    if unknown:
+        raise UnknownParameter(
+            f"{endpoint} does not know the parameter {', '.join(unknown)}; "
+            "TMDB would ignore it and answer unfiltered"
+        )
+
+
+class SignIn(requests.auth.AuthBase):
+    """Signs requests with a v4 token (header) or a v3 key (query), and hides it from texts.
+
+    Being requests' own ``auth``, it also keeps ``~/.netrc`` from replacing the header.
+    """
+
+    def __init__(self, *, token: str | None = None, key: str | None = None) -> None:
+        """Use ``token`` where given, else ``key``."""
+        self._token = token
+        self._key = None if token else key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the credential to ``request``."""
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        else:
+            request.prepare_url(request.url, {"api_key": self._key or ""})
+        return request
+
+    def hide(self, text: str) -> str:
+        """Return ``text`` on one line, without the credential, cut to 200 characters."""
+        for secret in filter(None, (self._token, self._key)):
+            text = text.replace(secret, "***")
+        return " ".join(text.split())[:200]
+
+
+class _HideKey(logging.Filter):
+    """Takes v3 keys out of urllib3's debug lines, which quote the path with its query."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = re.sub(r"api_key=[^&\s\"']+", "api_key=***", record.getMessage())
+        record.args = None
+        return True
+
+
+_hide_key = _HideKey()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A JSON object TMDB sent, and what its headers say of when it was made.
+
+    ``made_at`` is the header ``Date``: a cache keeps the origin's and adds ``Age``, the seconds
+    it has held the answer since.
+    """
+
+    body: dict[str, Any]
+    etag: str | None
+    age_s: int | None
+    made_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Setback:
+    """A failure that another try may mend."""
+
+    reason: str
+    retry_after_s: float | None = None
+
+
+class Tmdb:
+    """A client for one run. Close it, or use it as a context manager.
+
+    All requests of the run share its connections, its rate and its ``deadline``.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        sign_in: SignIn,
+        *,
+        rate: int,
+        deadline: Deadline,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """``base_url`` ends in ``/3``; ``rate`` is the most requests in any second."""
+        self._base_url = base_url
+        self._sign_in = sign_in
+        self._limit = RateLimit(rate)
+        self._deadline = deadline
+        self._backoff = backoff or Backoff()
+        self._refusal: CredentialsRefused | None = None
+        self._closed = threading.Event()
+        self._workers = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="tmdb")
+        self._session = requests.Session()
+        self._session.auth = sign_in
+        self._session.headers["Accept"] = "application/json"
+        adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS)
+        self._session.mount(base_url, adapter)
+        for name in ("urllib3.connectionpool", "urllib3.util.retry"):
+            logging.getLogger(name).addFilter(_hide_key)
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Drop what is queued, end every wait, and close the connections."""
+        self._closed.set()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._session.close()
+
+    def submit(
+        self, endpoint: str, params: Mapping[str, str], *, title: int | None = None
+    ) -> Future[Answer]:
+        """Ask for ``endpoint`` (of the title whose id is ``title``) in the background.
+
+        The future's result is an ``Answer``; its errors are those of ``ingest.errors``:
+        ``TmdbRefused``, ``TmdbUnavailable``, ``CredentialsRefused``, ``DeadlineExceeded``.
+        """
+        check_parameters(endpoint, params)
+        path = endpoint if title is None else endpoint.format(id=title)
+        return self._workers.submit(self._get, path, dict(params))
+
+    def _get(self, path: str, params: dict[str, str]) -> Answer:
+        outcome = self._try(path, params)
+        for attempt in range(self._backoff.retries):
+            if isinstance(outcome, Answer):
+                return outcome
+            logger.debug("%s: %s (try %d)", path, outcome.reason, attempt + 1)
+            self._wait(self._pause_s(outcome, attempt), f"{path}: {outcome.reason}")
+            outcome = self._try(path, params)
+        if isinstance(outcome, Answer):
+            return outcome
+        tries = self._backoff.retries + 1
+        raise TmdbUnavailable(f"TMDB {path}: {outcome.reason}, {tries} times in a row")
+
+    def _pause_s(self, setback: _Setback, attempt: int) -> float:
+        wait_s = self._backoff.wait_s(attempt)
+        if setback.retry_after_s is None:
+            return wait_s
+        self._limit.pause(setback.retry_after_s)
+        return max(wait_s, setback.retry_after_s)
+
+    def _wait(self, seconds: float, why: str) -> None:
+        """Wait, unless the client is closed meanwhile or the deadline comes first."""
+        if seconds > self._deadline.remaining_s():
+            raise DeadlineExceeded(
+                f"TMDB {why}; the next try is due in {max(seconds, 0):.1f} s, "
+                f"but only {max(self._deadline.remaining_s(), 0):.1f} s are left for this run"
+            )
+        if seconds > 0:
+            self._closed.wait(seconds)
+
+    def _try(self, path: str, params: dict[str, str]) -> Answer | _Setback:
+        self._wait(self._limit.delay_s(), f"{path}: the rate limit is reached")
+        if self._refusal:
+            raise self._refusal
+        if self._closed.is_set():
+            raise TmdbUnavailable(f"TMDB {path}: the run was stopped")
+        outcome = self._send(path, params)
+        if isinstance(outcome, _Setback):
+            return outcome
+        if outcome.status in _RETRIED_STATUSES:
+            return _Setback(self._describe(outcome), _retry_after_s(outcome.headers))
+        if outcome.status != HTTPStatus.OK:
+            self._refuse(path, outcome)
+        return _parse(outcome)
+
+    def _send(self, path: str, params: dict[str, str]) -> _Received | _Setback:
+        left_s = max(self._deadline.remaining_s(), 0.001)
+        try:
+            with self._session.get(
+                self._base_url + path,
+                params=params,
+                timeout=(min(_CONNECT_TIMEOUT_S, left_s), min(_READ_TIMEOUT_S, left_s)),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return _Received(response.status_code, response.headers, self._read(response))
+        except requests.RequestException as error:
+            # Only a description leaves this block: the exception holds the URL.
+            reason = _describe_failure(error)
+        return _Setback(reason)
+
+    def _read(self, response: requests.Response) -> bytes:
+        """Read the body, which a server may send so slowly that no read times out."""
+        body = bytearray()
+        for piece in response.iter_content(65_536):
+            body += piece
+            if len(body) > _LARGEST_BODY:
+                raise requests.exceptions.ContentDecodingError("larger than any answer of TMDB")
+            if self._deadline.remaining_s() < 0:
+                raise requests.exceptions.ReadTimeout("the deadline has passed")
+        return bytes(body)
+
+    def _refuse(self, path: str, received: _Received) -> NoReturn:
+        what = f"TMDB {path}: {self._describe(received)}"
+        if received.status == HTTPStatus.UNAUTHORIZED:
+            self._refusal = CredentialsRefused(
+                what, hint="check TMDB_ACCESS_TOKEN or TMDB_API_KEY at themoviedb.org/settings/api"
+            )
+            raise self._refusal
+        if received.status in range(300, 400):
+            raise TmdbRefused(what, hint="it redirects; check TMDB_BASE_URL")
+        raise TmdbRefused(what)
+
+    def _describe(self, received: _Received) -> str:
+        """Return the status with TMDB's own words, which come in two shapes or as a CDN's HTML."""
+        try:
+            body = json.loads(received.body)
+            words = body.get("status_message") or "; ".join(body["errors"])
+            code = f" (code {body['status_code']})" if "status_code" in body else ""
+            return f"HTTP {received.status} {self._sign_in.hide(words)}{code}"
+        except (ValueError, KeyError, TypeError, AttributeError):
+            known = received.status in {status.value for status in HTTPStatus}
+            phrase = HTTPStatus(received.status).phrase if known else ""
+            return f"HTTP {received.status} {phrase}".rstrip()
+
+
+def _parse(received: _Received) -> Answer | _Setback:
+    try:
+        body = json.loads(received.body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        start = received.body[:1]
+        return _Setback("the answer is cut short" if start == b"{" else "the answer is not JSON")
+    if not isinstance(body, dict):
+        raise TmdbRefused(f"TMDB answered with a JSON {type(body).__name__}, not an object")
+    age = received.headers.get("Age", "")
+    return Answer(
+        body=body,
+        etag=received.headers.get("ETag"),
+        age_s=int(age) if age.isdecimal() else None,
+        made_at=_http_date(received.headers.get("Date")),
+    )
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity, which Python reads but JSON does not have
+
+
+def _http_date(text: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text or "").astimezone(UTC)
+    except ValueError:
+        return None
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for, given as seconds or as a moment."""
+    text = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    moment = _http_date(text)
+    if moment is None:
+        return None
+    # The server's own clock, so that a difference to ours does not count.
+    now = _http_date(headers.get("Date")) or datetime.now(UTC)
+    return max((moment - now).total_seconds(), 0.0)
+
+
+def _describe_failure(error: requests.RequestException) -> str:
+    """Say what happened to a request in words of our own, since its text holds the URL."""
+    kinds: tuple[tuple[type[requests.RequestException], str], ...] = (
+        (requests.ConnectTimeout, "no connection in time"),
+        (requests.ReadTimeout, "no answer in time"),
+        (requests.exceptions.SSLError, "the TLS handshake failed"),
+        (requests.exceptions.ProxyError, "the proxy failed"),
+        (requests.exceptions.ChunkedEncodingError, "the answer is cut short"),
+        (requests.exceptions.ContentDecodingError, "the answer cannot be decoded"),
+        (requests.ConnectionError, "the connection failed"),
+    )
+    what = next((words for kind, words in kinds if isinstance(error, kind)), type(error).__name__)
+    cause = _system_error(error)
+    return f"{what}: {cause}" if cause else what
+
+
+def _system_error(error: BaseException | None) -> str | None:
+    """Return the operating system's words at the bottom of a chain of exceptions, if any."""
+    seen = 0
+    while error is not None and seen < 10:  # noqa: PLR2004 - chains are short; never loop
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        reason = getattr(error.args[0], "reason", None) if error.args else None
+        error = reason if isinstance(reason, BaseException) else error.__context__
+        seen += 1
+    return None
