@@ -1,0 +1,88 @@
+"""Servers and settings that tests share: a stand-in of TMDB, and real S3 servers on loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingest.sandbox import Sandbox
+from ingest.settings import AccessKey
+from support import RECORDED, S3Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_OURS = ("AWS_", "TMDB_", "LOG_LEVEL", "BUCKET_NAME", "LOCAL_DIR", "ENDPOINT_URL", "REGION_NAME")
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the settings, keys and profiles of whoever runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith(_OURS)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def recorded() -> Path:
+    """The folder of recorded responses; the test is skipped where it is absent."""
+    if not RECORDED.is_dir():
+        pytest.skip("the recorded responses (../shared/recorded) are not on this machine")
+    return RECORDED
+
+
+@pytest.fixture
+def stand_in() -> Iterator[Callable[..., Sandbox]]:
+    """Start stand-ins of TMDB: ``stand_in(faults=[...])``; they stop with the test."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Sandbox(**options))
+
+
+@pytest.fixture(scope="session")
+def rclone_server() -> Iterator[S3Server]:
+    """``rclone serve s3`` in memory: checks signatures and digests as S3 does."""
+    rclone = Path(sys.executable).with_name("rclone")
+    key = AccessKey("TESTACCESSKEY", "test-secret-key")
+    command = [
+        *(rclone, "serve", "s3", ":memory:", "--addr", "127.0.0.1:0", "--config", os.devnull),
+        *("--auth-key", f"{key.access_key_id},{key.secret_access_key}"),
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr
+        for line in server.stderr:
+            if "Starting s3 server on" in line:
+                endpoint_url = line.split("[")[1].split("]")[0].rstrip("/")
+                yield S3Server("rclone", endpoint_url, key)
+                break
+        else:
+            pytest.fail("rclone serve s3 ended without serving")
+        server.terminate()
+        server.stderr.close()
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[S3Server]:
+    """Moto's own S3 over HTTP: forgiving of signatures, strict about what S3 has."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - heavy, and few tests need it
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield S3Server("moto", f"http://{host}:{port}", AccessKey("testing", "testing"))
+    server.stop()
+
+
+@pytest.fixture(params=["rclone", "moto"])
+def s3_server(request: pytest.FixtureRequest) -> S3Server:
+    """Each of the S3 servers in turn."""
+    server: S3Server = request.getfixturevalue(f"{request.param}_server")
+    return server
