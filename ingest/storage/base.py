@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a listing: ``size`` in bytes, ``modified`` in seconds of Unix time.
+
+    ``etag`` has no quotes; it is None where the store has none.
+    """
+
+    key: str
+    size: int
+    modified: float
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PutItem:
     """One object to be written: ``source`` is its content, or the file that holds it."""
 
@@ -51,7 +64,10 @@ class Store(Protocol):
         """
 
     def read(self, key: str) -> bytes:
-        """Return an object's content. Raises ``NotFound``, ``CredentialsRefused``, ``StoreError``."""
+        """Return an object's content.
+
+        Raises ``NotFound``, ``CredentialsRefused`` or ``StoreError``.
+        """
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; one that does not exist counts as deleted. Raises as ``read`` does."""
