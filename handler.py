@@ -44,7 +44,9 @@ def lambda_handler(event: object, context: Any) -> dict[str, Any]:  # noqa: ANN4
     _configure_logging(settings, context)
     report = _ingest(event, settings, _seconds_for_tmdb(context))
     body = report.as_json()
-    logger.info(report.message, extra={"report": body})
+    logger.log(
+        logging.ERROR if report.failed else logging.INFO, report.message, extra={"report": body}
+    )
     report.raise_for_failures()
     return {"statusCode": 200, "body": json.dumps(body, ensure_ascii=False)}
 

@@ -13,6 +13,7 @@
     ├── DeadlineExceeded      the time for the run is used up                   retryable
     ├── EmptyDataset          TMDB has no record for these filters              exit 1
     ├── RecordTooLarge        one record alone exceeds what a file may hold     exit 1
+    ├── CorruptFile           a file of the raw zone does not hold what its name says
     ├── StoreError            a store could not do an operation                 exit 1
     │   └── NotFound          the object does not exist                         exit 4
     │       └── BucketNotFound    not even its bucket does
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 
 class IngestError(Exception):
-    """The root. ``exit_code`` is a process's exit status; ``retryable`` says if waiting may help."""
+    """The root: ``exit_code`` is a process's status, ``retryable`` says if waiting may help."""
 
     exit_code: int = 1
     retryable: bool = False
@@ -86,6 +87,10 @@ class EmptyDataset(IngestError):
 
 class RecordTooLarge(IngestError):
     """One record alone exceeds the size that a file in the raw zone may have."""
+
+
+class CorruptFile(IngestError):
+    """A file of the raw zone does not hold what its name says; ``force`` fetches it anew."""
 
 
 class StoreError(IngestError):

@@ -41,7 +41,10 @@ class RunRequest:
 
 
 def parse_event(event: object) -> RunRequest:
-    """Return what ``event`` asks for. Raises ``EventError`` that names the field and what it holds."""
+    """Return what ``event`` asks for.
+
+    Raises ``EventError`` that names the field and what it holds.
+    """
     if not isinstance(event, dict):
         raise EventError(f"the event is {event!r:.60}; it should be a JSON object")
     if event.keys() >= _EVENTBRIDGE:

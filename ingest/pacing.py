@@ -26,7 +26,7 @@ class Deadline:
 
 
 class RateLimit:
-    """At most ``rate`` starts within any second, over all threads; bursts up to that are allowed."""
+    """At most ``rate`` starts within any second, over all threads; they may come in one burst."""
 
     def __init__(self, rate: int) -> None:
         """Allow ``rate`` starts a second."""

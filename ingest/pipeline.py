@@ -16,7 +16,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeGuard
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from ingest.storage.base import Store
 
 logger = logging.getLogger(__name__)
+
+_GRACE_S = 1.5
+"""Seconds that a dataset which is just landing gets when the run is interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +111,19 @@ class RunReport:
             "datasets": [dataset.as_json() for dataset in self.datasets],
         }
 
+    @property
+    def failed(self) -> dict[str, IngestError]:
+        """The datasets that failed, by name, each with its cause."""
+        return {dataset.name: dataset.cause for dataset in self.datasets if dataset.cause}
+
     def raise_for_failures(self) -> None:
         """Raise if a dataset failed: the one cause of all, or ``RunFailed`` that names each."""
-        failed = [dataset for dataset in self.datasets if dataset.cause]
-        causes = tuple(dataset.cause for dataset in failed if dataset.cause)
+        causes = tuple(self.failed.values())
         if not causes:
             return
-        if len(failed) == len(self.datasets) and len({str(cause) for cause in causes}) == 1:
+        if len(causes) == len(self.datasets) and len({str(cause) for cause in causes}) == 1:
             raise causes[0]
-        told = "; ".join(f"{dataset.name}: {dataset.cause}" for dataset in failed)
+        told = "; ".join(f"{name}: {cause}" for name, cause in self.failed.items())
         raise RunFailed(f"{self.message}: {told}", causes=causes)
 
 
@@ -133,15 +140,31 @@ def run(request: RunRequest, settings: Settings, deadline: Deadline, run_id: str
     """
     day = request.day or rawzone.partition_day(request.planned, settings.time_zone)
     stores = _open_stores(settings)
+    # The planned time is the same for every try of one planned run.
+    run_key = rawzone.utc_text(request.planned) if request.planned else None
     with _open_tmdb(settings, deadline) as tmdb:
-        job = _Job(request, settings, tmdb, stores, day, run_id)
-        with ThreadPoolExecutor(len(request.datasets), thread_name_prefix="dataset") as lanes:
-            reports = [
-                lane.result()
-                for lane in [lanes.submit(job.lane, dataset) for dataset in request.datasets]
-            ]
-    flat = tuple(report for lane in reports for report in lane)
-    return RunReport(run_id, day, f"{stores[-1].url}/{settings.raw_zone_path}", flat)
+        this_run = rawzone.Run(run_id, run_key, settings.torn_after_s)
+        job = _Job(request, settings, tmdb, stores, day, this_run)
+        reports = _side_by_side(tmdb, job.lane, request.datasets)
+    return RunReport(run_id, day, f"{stores[-1].url}/{settings.raw_zone_path}", reports)
+
+
+def _side_by_side(
+    tmdb: Tmdb, lane: Callable[[Dataset], list[DatasetReport]], datasets: Sequence[Dataset]
+) -> tuple[DatasetReport, ...]:
+    """Run ``lane`` for each dataset in a thread of its own; return the reports in their order."""
+    threads = ThreadPoolExecutor(len(datasets), thread_name_prefix="dataset")
+    lanes = [threads.submit(lane, dataset) for dataset in datasets]
+    try:
+        wait(lanes)
+    except KeyboardInterrupt:
+        # A lane that waits for TMDB ends now; one that is landing gets the time to finish.
+        tmdb.close()
+        wait(lanes, timeout=_GRACE_S)
+        raise
+    finally:
+        threads.shutdown(wait=False)
+    return tuple(report for lane in lanes for report in lane.result())
 
 
 def _open_tmdb(settings: Settings, deadline: Deadline) -> Tmdb:
@@ -171,16 +194,11 @@ class _Job:
     tmdb: Tmdb
     stores: Sequence[Store]
     day: date
-    run_id: str
+    run: rawzone.Run
 
     @property
     def lake(self) -> Store:
         return self.stores[-1]
-
-    @property
-    def run_key(self) -> str | None:
-        """The schedule's planned time: the same for every try of one planned run."""
-        return rawzone.utc_text(self.request.planned) if self.request.planned else None
 
     @property
     def form(self) -> Format:
@@ -220,7 +238,6 @@ class _Job:
             fetched = source()
             committed = self._land(partition, fetched, started_at)
         except IngestError as error:
-            logger.error("%s: %s", dataset.name, error, extra={"dataset": dataset.name})  # noqa: TRY400 - one line says it; a traceback says no more
             seconds = time.monotonic() - clock
             return DatasetReport(dataset.name, "failed", cause=error, seconds=seconds), None
         report = DatasetReport.of_manifest("landed", committed, time.monotonic() - clock)
@@ -236,9 +253,9 @@ class _Job:
 
     def _is_done(self, committed: Manifest | None) -> TypeGuard[Manifest]:
         """Whether the partition was landed by this same planned run. A run by hand never is."""
-        if committed is None or self.run_key is None or self.request.force:
+        if committed is None or self.run.key is None or self.request.force:
             return False
-        return bool(committed["run_key"] == self.run_key)
+        return bool(committed["run_key"] == self.run.key)
 
     def _ids(self, committed: Manifest | None) -> list[int]:
         objects = committed["objects"] if committed else []
@@ -258,15 +275,7 @@ class _Job:
         for store in self.stores:
             replaced.append(_withdraw(store, partition))
             upload(store, uploads)
-        document = rawzone.manifest(
-            partition,
-            fetched,
-            landing,
-            run_id=self.run_id,
-            run_key=self.run_key,
-            started_at=started_at,
-            torn_after_s=self.settings.torn_after_s,
-        )
+        document = rawzone.manifest(self.run, partition, fetched, landing, started_at)
         body = rawzone.encode_manifest(document)
         for store, old_keys in zip(self.stores, replaced, strict=True):
             upload(store, [Upload(partition.manifest_key, body, "application/json")])

@@ -104,22 +104,28 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The run that lands a partition. ``key`` is its planned time; None for one by hand."""
+
+    id: str
+    key: str | None
+    torn_after_s: float
+
+
 def manifest(
+    run: Run,
     partition: Partition,
     fetched: Fetched,
     files: Sequence[tuple[str, File]],
-    *,
-    run_id: str,
-    run_key: str | None,
     started_at: datetime,
-    torn_after_s: float,
 ) -> Manifest:
     """Return the manifest of ``files`` (key and content), which hold ``fetched``."""
-    torn = is_torn(fetched.pages, torn_after_s)
+    torn = is_torn(fetched.pages, run.torn_after_s)
     return {
         "dataset": partition.dataset.name,
-        "run_id": run_id,
-        "run_key": run_key,
+        "run_id": run.id,
+        "run_key": run.key,
         "partition_date": partition.day.isoformat(),
         "objects": [
             {

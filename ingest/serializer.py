@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ingest.errors import RecordTooLarge
+from ingest.errors import CorruptFile, RecordTooLarge
 from ingest.settings import MAX_RECORDS
 
 if TYPE_CHECKING:
@@ -101,10 +102,17 @@ def _compress(body: bytes, form: Format) -> bytes:
     return gzip.compress(body, mtime=0) if form.compression == "gzip" else body
 
 
-def deserialize(body: bytes, name: str) -> list[dict[str, Any]]:
-    """Return the records in a file of the raw zone; its ``name`` tells format and compression."""
-    text = (gzip.decompress(body) if name.endswith(".gz") else body).decode("utf-8")
-    if ".jsonl" in name:
+def deserialize(body: bytes, key: str) -> list[dict[str, Any]]:
+    """Return the records in a file of the raw zone; the end of its ``key`` tells the format.
+
+    Raises ``CorruptFile`` where it does not hold what its name says.
+    """
+    try:
+        text = (gzip.decompress(body) if key.endswith(".gz") else body).decode("utf-8")
+        if ".jsonl" not in key.rpartition("/")[2]:
+            return list(json.loads(text))
         # Not splitlines: that also breaks at characters that JSON leaves in strings as they are.
         return [json.loads(line) for line in text.split("\n") if line]
-    return list(json.loads(text))
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        reason = str(error)
+    raise CorruptFile(f"{key} cannot be read back: {reason}")

@@ -271,7 +271,7 @@ VARIABLES: tuple[Variable, ...] = (
         "local_dir",
         "LOCAL_DIR",
         Path,
-        "With a bucket, a directory that gets a copy of what lands; without one, the lake (./lake).",
+        "With a bucket, a directory that gets a copy of what lands; without, the lake (./lake).",
     ),
     Variable(
         "output_format",

@@ -216,20 +216,20 @@ class Tmdb:
         """
         check_parameters(endpoint, params)
         path = endpoint if title is None else endpoint.format(id=title)
-        return self._workers.submit(self._get, path, dict(params))
+        return self._workers.submit(self._get, self._base_url + path, dict(params))
 
-    def _get(self, path: str, params: dict[str, str]) -> Answer:
-        outcome = self._try(path, params)
+    def _get(self, url: str, params: dict[str, str]) -> Answer:
+        outcome = self._try(url, params)
         for attempt in range(self._backoff.retries):
             if isinstance(outcome, Answer):
                 return outcome
-            logger.debug("%s: %s (try %d)", path, outcome.reason, attempt + 1)
-            self._wait(self._pause_s(outcome, attempt), f"{path}: {outcome.reason}")
-            outcome = self._try(path, params)
+            logger.debug("%s: %s (try %d)", url, outcome.reason, attempt + 1)
+            self._wait(self._pause_s(outcome, attempt), f"{url}: {outcome.reason}")
+            outcome = self._try(url, params)
         if isinstance(outcome, Answer):
             return outcome
         tries = self._backoff.retries + 1
-        raise TmdbUnavailable(f"TMDB {path}: {outcome.reason}, {tries} times in a row")
+        raise TmdbUnavailable(f"{url}: {outcome.reason}, {tries} times in a row")
 
     def _pause_s(self, setback: _Setback, attempt: int) -> float:
         wait_s = self._backoff.wait_s(attempt)
@@ -242,32 +242,32 @@ class Tmdb:
         """Wait, unless the client is closed meanwhile or the deadline comes first."""
         if seconds > self._deadline.remaining_s():
             raise DeadlineExceeded(
-                f"TMDB {why}; the next try is due in {max(seconds, 0):.1f} s, "
+                f"{why}; the next try is due in {max(seconds, 0):.1f} s, "
                 f"but only {max(self._deadline.remaining_s(), 0):.1f} s are left for this run"
             )
         if seconds > 0:
             self._closed.wait(seconds)
 
-    def _try(self, path: str, params: dict[str, str]) -> Answer | _Setback:
-        self._wait(self._limit.delay_s(), f"{path}: the rate limit is reached")
+    def _try(self, url: str, params: dict[str, str]) -> Answer | _Setback:
+        self._wait(self._limit.delay_s(), f"{url}: the rate limit is reached")
         if self._refusal:
             raise self._refusal
         if self._closed.is_set():
-            raise TmdbUnavailable(f"TMDB {path}: the run was stopped")
-        outcome = self._send(path, params)
+            raise TmdbUnavailable(f"{url}: the run was stopped")
+        outcome = self._send(url, params)
         if isinstance(outcome, _Setback):
             return outcome
         if outcome.status in _RETRIED_STATUSES:
             return _Setback(self._describe(outcome), _retry_after_s(outcome.headers))
         if outcome.status != HTTPStatus.OK:
-            self._refuse(path, outcome)
+            self._refuse(url, outcome)
         return _parse(outcome)
 
-    def _send(self, path: str, params: dict[str, str]) -> _Received | _Setback:
+    def _send(self, url: str, params: dict[str, str]) -> _Received | _Setback:
         left_s = max(self._deadline.remaining_s(), 0.001)
         try:
             with self._session.get(
-                self._base_url + path,
+                url,
                 params=params,
                 timeout=(min(_CONNECT_TIMEOUT_S, left_s), min(_READ_TIMEOUT_S, left_s)),
                 allow_redirects=False,
@@ -290,8 +290,8 @@ class Tmdb:
                 raise requests.exceptions.ReadTimeout("the deadline has passed")
         return bytes(body)
 
-    def _refuse(self, path: str, received: _Received) -> NoReturn:
-        what = f"TMDB {path}: {self._describe(received)}"
+    def _refuse(self, url: str, received: _Received) -> NoReturn:
+        what = f"{url}: {self._describe(received)}"
         if received.status == HTTPStatus.UNAUTHORIZED:
             self._refusal = CredentialsRefused(
                 what, hint="check TMDB_ACCESS_TOKEN or TMDB_API_KEY at themoviedb.org/settings/api"

@@ -170,10 +170,12 @@ def _open(connection: Connection) -> ObjectStore:
     options: dict[str, Any] = {"checksum_algorithm": "SHA256"} if connection.is_aws else {}
     if connection.endpoint_url:
         options["endpoint"] = connection.endpoint_url
+    credentials = _credential_provider(connection.access_key)
+    of_profile = getattr(credentials, "config", {}).get("region")
     return ObjectStore(
         connection.bucket,
-        region=connection.region or _DEFAULT_REGION,
-        credential_provider=_credential_provider(connection.access_key),
+        region=connection.region or of_profile or _DEFAULT_REGION,
+        credential_provider=credentials,
         client_options={
             "allow_http": (connection.endpoint_url or "").startswith("http://"),
             "connect_timeout": "5s",
@@ -201,7 +203,7 @@ def _credential_provider(access_key: AccessKey | None) -> Any:  # noqa: ANN401 -
 
 
 def _aws_chain() -> Any:  # noqa: ANN401 - obstore's protocol
-    """Look for credentials where AWS's tools do: profiles, SSO, web identity, container, machine."""
+    """Look for credentials where AWS's tools do: profile, SSO, web identity, container, host."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - loads boto3: see the module
     from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
 
