@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools import Logger
-
+from ingest import logs
 from ingest import settings as settings_module
 from ingest.errors import CredentialsRefused, EventError, IngestError, SettingsError
 from ingest.event import parse_event
@@ -41,7 +40,7 @@ def lambda_handler(event: object, context: Any) -> dict[str, Any]:  # noqa: ANN4
     retries the event and its alarms see it.
     """
     settings = settings_module.load()
-    _configure_logging(settings, context)
+    logs.configure(settings, getattr(context, "aws_request_id", None))
     report = _ingest(event, settings, _seconds_for_tmdb(context))
     body = report.as_json()
     logger.log(
@@ -70,19 +69,6 @@ def _seconds_for_tmdb(context: Any) -> float:  # noqa: ANN401 - Lambda's, or Non
     return seconds - min(_LANDING_S, seconds / 3)
 
 
-def _configure_logging(settings: Settings, context: Any) -> None:  # noqa: ANN401 - Lambda's, or None
-    """JSON lines in Lambda; elsewhere one readable line each, on stderr."""
-    if settings.in_lambda:
-        lines = Logger(service="ingest", level=settings.log_level)
-        lines.append_keys(function_request_id=getattr(context, "aws_request_id", None))
-        return
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-    logger.setLevel(settings.log_level)
-
-
 def main(arguments: list[str]) -> int:
     """Run once on this machine, with ``.env``; return the exit code.
 
@@ -94,7 +80,7 @@ def main(arguments: list[str]) -> int:
     try:
         load_dotenv(Path(".env"))
         settings = settings_module.load()
-        _configure_logging(settings, None)
+        logs.configure(settings, None)
         event = _read_event(arguments)
         with _tmdb_or_stand_in(settings) as settings:
             report = _ingest(event, settings, _LONGEST_S)

@@ -92,11 +92,13 @@ class Partition:
 
 
 def partition_day(planned: datetime | None, time_zone: str) -> date:
-    """Return the day of ``planned`` (of now, where there is none) in ``time_zone``."""
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 - a table of zones only where one is asked for
+    """Return the day of ``planned``, a moment in UTC (by default now), in ``time_zone``."""
+    moment = planned or datetime.now(UTC)
+    if time_zone == "UTC":
+        return moment.date()
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - most runs need no table of zones
 
-    zone = UTC if time_zone == "UTC" else ZoneInfo(time_zone)
-    return (planned or datetime.now(UTC)).astimezone(zone).date()
+    return moment.astimezone(ZoneInfo(time_zone)).date()
 
 
 def utc_text(moment: datetime) -> str:

@@ -113,6 +113,8 @@ def _prefix(text: str) -> str:
 
 
 def _time_zone(text: str) -> str:
+    if text == "UTC":
+        return text
     # Loaded here because most runs are in UTC, which needs no table of zones.
     from zoneinfo import ZoneInfo  # noqa: PLC0415
 
