@@ -76,11 +76,11 @@ def _wrong(name: str, value: object, should: str) -> EventError:
 def _moment(name: str, value: object) -> datetime:
     try:
         moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
-    except (ValueError, TypeError):
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise _wrong(name, value, "a moment with its time zone, such as 2026-11-20T06:00:00Z")
-    return moment.astimezone(UTC)
+        if moment.tzinfo:
+            return moment.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise _wrong(name, value, "a moment with its time zone, such as 2026-11-20T06:00:00Z")
 
 
 def _day(value: object) -> date:

@@ -228,7 +228,7 @@ class _Job:
         partition = Partition(self.settings.raw_zone_path, dataset, self.day)
         clock = time.monotonic()
         try:
-            committed = rawzone.parse_manifest(_read_manifest(self.lake, partition))
+            committed = partition.parse_manifest(_read_manifest(self.lake, partition))
             if self._is_done(committed):
                 return DatasetReport.of_manifest("skipped", committed, 0.0), committed
             if self.request.dry_run:
@@ -271,15 +271,15 @@ class _Job:
         keys = partition.keys(len(files), self.form.extension)
         landing = list(zip(keys, files, strict=True))
         uploads = [Upload(key, file.body, self.form.content_type) for key, file in landing]
-        replaced = []
+        stale = []
         for store in self.stores:
-            replaced.append(_withdraw(store, partition))
+            stale.append(_withdraw(store, partition).difference(keys))
             upload(store, uploads)
         document = rawzone.manifest(self.run, partition, fetched, landing, started_at)
         body = rawzone.encode_manifest(document)
-        for store, old_keys in zip(self.stores, replaced, strict=True):
+        for store, old_keys in zip(self.stores, stale, strict=True):
             upload(store, [Upload(partition.manifest_key, body, "application/json")])
-            store.delete(old_keys - set(keys))
+            store.delete(old_keys)
         return document
 
 
@@ -297,13 +297,12 @@ def _read_manifest(store: Store, partition: Partition) -> bytes | None:
 
 
 def _withdraw(store: Store, partition: Partition) -> set[str]:
-    """Take the partition's manifest away, if there is one; return the keys it committed."""
-    body = _read_manifest(store, partition)
-    if body is None:
-        return set()
-    store.delete([partition.manifest_key])
-    committed = rawzone.parse_manifest(body)
-    keys = {entry["key"] for entry in committed["objects"]} if committed else set()
-    # Only what lies in this partition: a manifest is a file that anyone may have written.
-    directory = partition.manifest_key.removesuffix(rawzone.MANIFEST)
-    return {key for key in keys if key.startswith(directory) and "/" not in key[len(directory) :]}
+    """Take the partition's manifest away, if there is one; return the objects that are there.
+
+    Those are told by their names alone, not by the manifest: objects of a run that never came to
+    its manifest are among them, and no file of anybody else's.
+    """
+    keys = store.names(partition.directory)
+    if partition.manifest_key in keys:
+        store.delete([partition.manifest_key])
+    return {key for key in keys if partition.owns(key)}

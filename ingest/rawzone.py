@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import string
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -72,9 +73,38 @@ class Partition:
         return [self._key(part, extension) for part in numbers]
 
     @property
+    def directory(self) -> str:
+        """The prefix of all keys of the partition; ends in ``/``."""
+        return self._key("", "json").rpartition("/")[0] + "/"
+
+    @property
     def manifest_key(self) -> str:
         """The key of the manifest, beside the objects."""
-        return self._key("", "json").rpartition("/")[0] + "/" + MANIFEST
+        return self.directory + MANIFEST
+
+    def owns(self, key: str) -> bool:
+        """Whether ``key`` is one that a run makes here, in any format and of any part."""
+        part, extension = r"(_\d{3,})?", r"jsonl?(\.gz)?"
+        stem = re.escape(self._key("", "").removesuffix("."))
+        return re.fullmatch(rf"{stem}{part}\.{extension}", key) is not None
+
+    def parse_manifest(self, body: bytes | None) -> Manifest | None:
+        """Return the manifest in ``body``, or None: then nothing is committed here."""
+        try:
+            document = json.loads(body or b"")
+            objects, source = document["objects"], document["source"]
+            whole = (
+                document["dataset"] == self.dataset.name
+                and isinstance(document["run_key"], str | None)
+                and isinstance(source["consistency"], str)
+                and isinstance(source["pages"], list)
+                and len(objects) > 0
+                and all(self.owns(entry["key"]) for entry in objects)
+                and all(type(entry["bytes"]) is type(entry["records"]) is int for entry in objects)
+            )
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        return document if whole else None
 
     def _key(self, part: str, extension: str) -> str:
         year, month, day = self.day.isoformat().split("-")
@@ -192,20 +222,3 @@ def encode_manifest(document: Manifest) -> bytes:
     """Return a manifest's bytes: indented JSON in UTF-8."""
     text = json.dumps(document, ensure_ascii=False, indent=2)
     return f"{text}\n".encode("utf-8", errors="backslashreplace")
-
-
-def parse_manifest(body: bytes | None) -> Manifest | None:
-    """Return the manifest in ``body``, or None where it is not one: then nothing is committed."""
-    try:
-        document = json.loads(body or b"")
-        shape = [
-            document["run_key"],
-            document["dataset"],
-            document["source"]["consistency"],
-            *document["source"]["pages"],
-            *(str(entry["key"]) for entry in document["objects"]),
-            sum(entry["bytes"] + entry["records"] for entry in document["objects"]),
-        ]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return document if shape and document["objects"] else None

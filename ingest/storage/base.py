@@ -71,3 +71,9 @@ class Store(Protocol):
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; one that does not exist counts as deleted. Raises as ``read`` does."""
+
+    def names(self, directory: str) -> set[str]:
+        """Return the keys directly in ``directory`` (which ends in ``/``); it may not exist.
+
+        For a directory of our own making, which holds a handful of objects. Raises as ``read``.
+        """

@@ -58,6 +58,16 @@ class LocalStore:
             except OSError as error:
                 raise self._error("delete", key, error) from None
 
+    def names(self, directory: str) -> set[str]:
+        """Return the keys of the files directly in ``directory``."""
+        try:
+            found = list(os.scandir(self._path(directory.removesuffix("/"))))
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise self._error("list", directory, error) from None
+        return {directory + entry.name for entry in found if entry.is_file(follow_symlinks=False)}
+
     def _put(self, item: PutItem) -> int:
         path = self._path(item.key)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,4 +99,4 @@ class LocalStore:
         return self._root.joinpath(*parts)
 
     def _error(self, verb: str, key: str, error: OSError) -> StoreError:
-        return StoreError(f"cannot {verb} {self._path(key)}: {error.strerror or error}")
+        return StoreError(f"cannot {verb} {self._root / key}: {error.strerror or error}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import obstore
+from obstore.exceptions import InvalidPathError
 from obstore.store import S3Store as ObjectStore
 
 from ingest.errors import (
@@ -92,7 +93,7 @@ class S3Store:
         raise failure
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects one by one: what some stores answer to a bulk delete is not S3's."""
+        """Delete objects one by one."""
         for key in keys:
             try:
                 if _is_odd(key):
@@ -103,6 +104,25 @@ class S3Store:
                 failure = self._translate("delete", key, error)
                 if isinstance(failure, BucketNotFound) or not isinstance(failure, NotFound):
                     raise failure from None
+
+    def names(self, directory: str) -> set[str]:
+        """Return the keys directly in ``directory``."""
+        try:
+            return self._names(directory)
+        except Exception as error:  # noqa: BLE001 - translated
+            failure = self._translate("list", directory, error)
+        raise failure
+
+    def _names(self, directory: str) -> set[str]:
+        try:
+            found = obstore.list_with_delimiter(self._objects, directory)["objects"]
+            return {entry["path"] for entry in found}
+        except InvalidPathError:
+            # One odd key, put there by somebody else, makes obstore refuse the whole list.
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._connection.bucket, Prefix=directory, Delimiter="/"
+            )
+            return {entry["Key"] for page in pages for entry in page.get("Contents", ())}
 
     def _put(self, item: PutItem) -> Outcome:
         try:
@@ -182,6 +202,8 @@ def _open(connection: Connection) -> ObjectStore:
             "timeout": "30s",
         },
         retry_config={"max_retries": 6, "retry_timeout": timedelta(seconds=15)},
+        # Each object by a request of its own, which every store knows.
+        disable_bulk_delete=True,
         **options,
     )
 
