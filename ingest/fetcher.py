@@ -149,9 +149,9 @@ def _pages(
 
     Pages asked for beyond the end are never looked at, so that their failure is none.
     """
-    number = 1
-    while missing() > 0 and number <= LAST_PAGE:
-        last = min(number + math.ceil(missing() / PAGE_SIZE) - 1, LAST_PAGE)
+    number, end = 1, LAST_PAGE
+    while missing() > 0:
+        last = min(number + math.ceil(missing() / PAGE_SIZE) - 1, end)
         asked = [
             (n, tmdb.submit(dataset.endpoint, {**params, "page": str(n)}))
             for n in range(number, last + 1)
@@ -159,8 +159,9 @@ def _pages(
         try:
             for n, answer in asked:
                 page, found = _read_page(dataset, n, answer.result())
+                end = min(page.total_pages or 0, LAST_PAGE)
                 yield page, found
-                if not found or n >= min(page.total_pages or 0, LAST_PAGE) or missing() <= 0:
+                if not found or n >= end or missing() <= 0:
                     return
         finally:
             for _, answer in asked:

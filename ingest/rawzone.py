@@ -32,28 +32,34 @@ MANIFEST = "_manifest.json"
 LAYOUT = "{zone}/{folder}/{yyyy}/{mm}/{dd}/{dataset}_{date}{part}.{extension}"
 """Keys of the raw zone. ``part`` is empty where one file holds all records, else ``_001`` ..."""
 
-_PLACEHOLDERS = frozenset("zone folder yyyy mm dd dataset date part extension".split())
-_REQUIRED = frozenset("zone folder yyyy mm dd dataset part extension".split())
+_OF_DIRECTORY = frozenset("zone folder yyyy mm dd".split())
+_OF_NAME = frozenset("dataset part extension".split())
+_PLACEHOLDERS = _OF_DIRECTORY | _OF_NAME | {"date"}
 
 
 def check_layout(layout: str) -> str:
-    """Return ``layout`` if every key made from it is unique and relative, else raise.
+    """Return ``layout`` if each key made from it is unique and relative, else raise.
 
-    Raises ``SettingsError`` for an unknown placeholder, for a missing one (two datasets, days or
-    parts would share a key), and for a segment that a file system would not keep.
+    Raises ``SettingsError`` for an unknown placeholder, for one that is missing from the directory
+    (two datasets or days would share a manifest) or from the name (they would share a file), and
+    for a segment that a file system would not keep.
     """
-    try:
-        names = {name for _, name, _, _ in string.Formatter().parse(layout) if name is not None}
-    except ValueError as error:
-        raise SettingsError(f"the layout {layout!r} is not a template: {error}") from None
-    if unknown := sorted(names - _PLACEHOLDERS):
-        raise SettingsError(f"the layout {layout!r} has unknown placeholders: {', '.join(unknown)}")
-    if missing := sorted(_REQUIRED - names):
-        raise SettingsError(f"the layout {layout!r} lacks placeholders: {', '.join(missing)}")
     directory, _, name = layout.rpartition("/")
-    if not {"", ".", ".."}.isdisjoint(layout.split("/")) or "{part}" in directory or not name:
+    in_directory, in_name = _placeholders(directory), _placeholders(name)
+    if unknown := sorted((in_directory | in_name) - _PLACEHOLDERS):
+        raise SettingsError(f"the layout {layout!r} has unknown placeholders: {', '.join(unknown)}")
+    if missing := sorted((_OF_DIRECTORY - in_directory) | (_OF_NAME - in_name - in_directory)):
+        raise SettingsError(f"the layout {layout!r} lacks placeholders: {', '.join(missing)}")
+    if not {"", ".", ".."}.isdisjoint(layout.split("/")) or "part" in in_directory:
         raise SettingsError(f"the layout {layout!r} should be a relative path, part in its name")
     return layout
+
+
+def _placeholders(template: str) -> set[str]:
+    try:
+        return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise SettingsError(f"the layout's {template!r} is not a template: {error}") from None
 
 
 check_layout(LAYOUT)

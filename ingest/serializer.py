@@ -79,7 +79,8 @@ def _join(encoded: Sequence[bytes], form: Format) -> bytes:
 
 def _parts(encoded: Sequence[bytes], form: Format) -> Iterator[list[bytes]]:
     """Cut into runs of at most ``MAX_RECORDS`` and ``MAX_BYTES``, counting the joints."""
-    frame, joint = (5, 2) if form.name == "json" else (0, 1)
+    # A list of n has 5 bytes around it and 2 between two records: 3 and 2 for each.
+    frame, joint = (3, 2) if form.name == "json" else (0, 1)
     part: list[bytes] = []
     size = frame
     for number, record in enumerate(encoded):

@@ -44,6 +44,10 @@ class _WrongError(ValueError):
     """What a value should be; ``str`` completes "NAME holds …; it should be"."""
 
 
+class _WrongSecretError(_WrongError):
+    """The same, where the value may have a secret in it and is not to be shown."""
+
+
 def _matching(pattern: str, should: str) -> Callable[[str], str]:
     compiled = re.compile(pattern)
 
@@ -89,11 +93,15 @@ def _date(text: str) -> date:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise _WrongError("a URL that begins with http:// or https://")
-    if parts.username or parts.query or parts.fragment:
-        raise _WrongError("a URL without user, query or fragment")
+    if not {"@", "?", "#"}.isdisjoint(text):
+        raise _WrongSecretError("a URL without user, query or fragment")
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise _WrongError("a URL that begins with http:// or https:// and a host")
     return text.rstrip("/")
 
 
@@ -154,7 +162,8 @@ _BUCKET = _matching(
     "a bucket's name alone: 3 or more letters, digits, dots, hyphens or underscores",
 )
 _GENRES = _matching(
-    r"\d+(,\d+)*|\d+(\|\d+)*", "TMDB genre ids joined by , (all of them) or by | (any of them)"
+    r"[0-9]+(,[0-9]+)*|[0-9]+(\|[0-9]+)*",
+    "TMDB genre ids joined by , (all of them) or by | (any of them)",
 )
 
 
@@ -384,8 +393,12 @@ def _checked(name: str, text: str, variable: Variable) -> Any:  # noqa: ANN401 -
         return variable.parse(text)
     except _WrongError as wrong:
         should = str(wrong)
-    held = f"a value of {len(text)} characters" if variable.secret else repr(text)
-    raise SettingsError(f"{name} holds {held}; it should be {should}")
+        secret = variable.secret or isinstance(wrong, _WrongSecretError)
+    raise SettingsError(f"{name} holds {_shown(text, secret=secret)}; it should be {should}")
+
+
+def _shown(text: str, *, secret: bool) -> str:
+    return f"a value of {len(text)} characters" if secret else repr(text)
 
 
 def _read(env: Mapping[str, str], name: str, *, secret: bool) -> str:
@@ -400,7 +413,9 @@ def _read(env: Mapping[str, str], name: str, *, secret: bool) -> str:
         return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-    raise SettingsError(f"{name}_FILE holds {file!r}; it should be a readable file: {reason}")
+    # Somebody may have put the secret itself where the name of its file belongs.
+    shown = _shown(file, secret="/" not in file)
+    raise SettingsError(f"{name}_FILE holds {shown}; it should be a readable file: {reason}")
 
 
 def _access_key(env: Mapping[str, str], in_lambda: bool) -> AccessKey | None:  # noqa: FBT001

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import requests
 import requests.adapters
 import requests.auth
+import urllib3
 
 from ingest.errors import (
     CredentialsRefused,
@@ -119,8 +121,15 @@ class SignIn(requests.auth.AuthBase):
         return " ".join(text.split())[:200]
 
 
+class _Session(requests.Session):
+    """Follows no redirect, and does not even read where one leads or what comes with it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - as inherited
+        return None
+
+
 class _HideKey(logging.Filter):
-    """Takes v3 keys out of urllib3's debug lines, which quote the path with its query."""
+    """Takes v3 keys out of urllib3's own log lines, which quote the URL with its query."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = re.sub(r"api_key=[^&\s\"']+", "api_key=***", record.getMessage())
@@ -129,6 +138,7 @@ class _HideKey(logging.Filter):
 
 
 _hide_key = _HideKey()
+_QUOTING_LOGGERS = ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +194,12 @@ class Tmdb:
         self._refusal: CredentialsRefused | None = None
         self._closed = threading.Event()
         self._workers = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="tmdb")
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.auth = sign_in
         self._session.headers["Accept"] = "application/json"
         adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS)
         self._session.mount(base_url, adapter)
-        for name in ("urllib3.connectionpool", "urllib3.util.retry"):
+        for name in _QUOTING_LOGGERS:
             logging.getLogger(name).addFilter(_hide_key)
 
     def __enter__(self) -> Self:
@@ -274,7 +284,7 @@ class Tmdb:
                 stream=True,
             ) as response:
                 return _Received(response.status_code, response.headers, self._read(response))
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             # Only a description leaves this block: the exception holds the URL.
             reason = _describe_failure(error)
         return _Setback(reason)
@@ -282,7 +292,8 @@ class Tmdb:
     def _read(self, response: requests.Response) -> bytes:
         """Read the body, which a server may send so slowly that no read times out."""
         body = bytearray()
-        for piece in response.iter_content(65_536):
+        # read1 returns with what has come; iter_content would wait until its piece is full.
+        while piece := response.raw.read1(65_536, decode_content=True):
             body += piece
             if len(body) > _LARGEST_BODY:
                 raise requests.exceptions.ContentDecodingError("larger than any answer of TMDB")
@@ -308,7 +319,7 @@ class Tmdb:
             words = body.get("status_message") or "; ".join(body["errors"])
             code = f" (code {body['status_code']})" if "status_code" in body else ""
             return f"HTTP {received.status} {self._sign_in.hide(words)}{code}"
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             known = received.status in {status.value for status in HTTPStatus}
             phrase = HTTPStatus(received.status).phrase if known else ""
             return f"HTTP {received.status} {phrase}".rstrip()
@@ -316,7 +327,7 @@ class Tmdb:
 
 def _parse(received: _Received) -> Answer | _Setback:
     try:
-        body = json.loads(received.body, parse_constant=_no_constant)
+        body = json.loads(received.body, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         start = received.body[:1]
         return _Setback("the answer is cut short" if start == b"{" else "the answer is not JSON")
@@ -331,14 +342,18 @@ def _parse(received: _Received) -> Answer | _Setback:
     )
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity, which Python reads but JSON does not have
+def _finite(text: str) -> float:
+    """Read a number. NaN and Infinity, which Python knows, are no JSON; nor is 1e999 a number."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _http_date(text: str | None) -> datetime | None:
     try:
         return parsedate_to_datetime(text or "").astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -355,15 +370,17 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     return max((moment - now).total_seconds(), 0.0)
 
 
-def _describe_failure(error: requests.RequestException) -> str:
+def _describe_failure(error: requests.RequestException | urllib3.exceptions.HTTPError) -> str:
     """Say what happened to a request in words of our own, since its text holds the URL."""
-    kinds: tuple[tuple[type[requests.RequestException], str], ...] = (
+    kinds: tuple[tuple[type[Exception], str], ...] = (
         (requests.ConnectTimeout, "no connection in time"),
         (requests.ReadTimeout, "no answer in time"),
+        (urllib3.exceptions.ReadTimeoutError, "no answer in time"),
         (requests.exceptions.SSLError, "the TLS handshake failed"),
         (requests.exceptions.ProxyError, "the proxy failed"),
-        (requests.exceptions.ChunkedEncodingError, "the answer is cut short"),
         (requests.exceptions.ContentDecodingError, "the answer cannot be decoded"),
+        (urllib3.exceptions.DecodeError, "the answer cannot be decoded"),
+        (urllib3.exceptions.ProtocolError, "the answer is cut short"),
         (requests.ConnectionError, "the connection failed"),
     )
     what = next((words for kind, words in kinds if isinstance(error, kind)), type(error).__name__)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from ingest.sandbox import Sandbox
@@ -17,6 +18,10 @@ from support import RECORDED, S3Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# How long an example takes is not ours to judge on a machine that does other things as well.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _OURS = ("AWS_", "TMDB_", "LOG_LEVEL", "BUCKET_NAME", "LOCAL_DIR", "ENDPOINT_URL", "REGION_NAME")
 
