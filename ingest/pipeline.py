@@ -27,10 +27,11 @@ from ingest.fetcher import fetch, fetch_details
 from ingest.rawzone import Partition
 from ingest.serializer import Format, deserialize, serialize
 from ingest.settings import DEFAULT_LAKE
+from ingest.storage.connection import Clients, Connection
 from ingest.storage.local import LocalStore
-from ingest.storage.s3 import Connection, S3Store
+from ingest.storage.s3 import S3Store
 from ingest.tmdb import SignIn, Tmdb
-from ingest.uploader import Upload, upload
+from ingest.uploader import Upload, delete, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ingest.pacing import Deadline
     from ingest.rawzone import Manifest
     from ingest.settings import Settings
-    from ingest.storage.base import Store
+    from ingest.storage.base import Lake
 
 logger = logging.getLogger(__name__)
 
@@ -172,16 +173,15 @@ def _open_tmdb(settings: Settings, deadline: Deadline) -> Tmdb:
     return Tmdb(settings.tmdb_base_url, sign_in, rate=settings.rate, deadline=deadline)
 
 
-def _open_stores(settings: Settings) -> list[Store]:
+def _open_stores(settings: Settings) -> list[Lake]:
     """Return where to land, the lake last: a copy that fails then keeps the lake uncommitted.
 
     The other way round, a run tried again would find the lake's manifest and skip the copy.
     """
     if not settings.bucket:
         return [LocalStore(settings.local_dir or DEFAULT_LAKE)]
-    bucket = S3Store(
-        Connection(settings.bucket, settings.endpoint_url, settings.region, settings.access_key)
-    )
+    connection = Connection(settings.endpoint_url, settings.region, settings.access_key)
+    bucket = S3Store(settings.bucket, Clients(connection))
     return [LocalStore(settings.local_dir), bucket] if settings.local_dir else [bucket]
 
 
@@ -192,12 +192,12 @@ class _Job:
     request: RunRequest
     settings: Settings
     tmdb: Tmdb
-    stores: Sequence[Store]
+    stores: Sequence[Lake]
     day: date
     run: rawzone.Run
 
     @property
-    def lake(self) -> Store:
+    def lake(self) -> Lake:
         return self.stores[-1]
 
     @property
@@ -279,11 +279,11 @@ class _Job:
         body = rawzone.encode_manifest(document)
         for store, old_keys in zip(self.stores, stale, strict=True):
             upload(store, [Upload(partition.manifest_key, body, "application/json")])
-            store.delete(old_keys)
+            delete(store, old_keys)
         return document
 
 
-def _read_manifest(store: Store, partition: Partition) -> bytes | None:
+def _read_manifest(store: Lake, partition: Partition) -> bytes | None:
     """Return the partition's manifest as it is, None where there is none.
 
     Raises ``StoreError`` where the store cannot tell: a bucket that does not exist among them.
@@ -296,7 +296,7 @@ def _read_manifest(store: Store, partition: Partition) -> bytes | None:
         return None
 
 
-def _withdraw(store: Store, partition: Partition) -> set[str]:
+def _withdraw(store: Lake, partition: Partition) -> set[str]:
     """Take the partition's manifest away, if there is one; return the objects that are there.
 
     Those are told by their names alone, not by the manifest: objects of a run that never came to
@@ -304,5 +304,5 @@ def _withdraw(store: Store, partition: Partition) -> set[str]:
     """
     keys = store.names(partition.directory)
     if partition.manifest_key in keys:
-        store.delete([partition.manifest_key])
+        delete(store, [partition.manifest_key])
     return {key for key in keys if partition.owns(key)}

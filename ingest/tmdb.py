@@ -192,6 +192,7 @@ class Tmdb:
         self._deadline = deadline
         self._backoff = backoff or Backoff()
         self._refusal: CredentialsRefused | None = None
+        self._refusing = threading.Lock()
         self._closed = threading.Event()
         self._workers = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="tmdb")
         self._session = _Session()
@@ -304,9 +305,9 @@ class Tmdb:
     def _refuse(self, url: str, received: _Received) -> NoReturn:
         what = f"{url}: {self._describe(received)}"
         if received.status == HTTPStatus.UNAUTHORIZED:
-            self._refusal = CredentialsRefused(
-                what, hint="check TMDB_ACCESS_TOKEN or TMDB_API_KEY at themoviedb.org/settings/api"
-            )
+            hint = "check TMDB_ACCESS_TOKEN or TMDB_API_KEY at themoviedb.org/settings/api"
+            with self._refusing:  # of those under way at once, the first speaks for all
+                self._refusal = self._refusal or CredentialsRefused(what, hint=hint)
             raise self._refusal
         if received.status in range(300, 400):
             raise TmdbRefused(what, hint="it redirects; check TMDB_BASE_URL")

@@ -13,7 +13,7 @@ from ingest.storage.base import PutItem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ingest.storage.base import Store
+    from ingest.storage.base import Lake
 
 _DEFAULT_TYPE = "application/octet-stream"
 
@@ -27,7 +27,7 @@ class Upload:
     content_type: str | None = None
 
 
-def upload(store: Store, uploads: Iterable[Upload]) -> int:
+def upload(store: Lake, uploads: Iterable[Upload]) -> int:
     """Write all of ``uploads`` and return their bytes; metadata ``sha256`` is of the content.
 
     Raises the first error there was, once those already under way have ended: what is written by
@@ -41,6 +41,12 @@ def upload(store: Store, uploads: Iterable[Upload]) -> int:
     if failure:
         raise failure
     return size
+
+
+def delete(store: Lake, keys: Iterable[str]) -> None:
+    """Delete all of ``keys``; raises the first error there was."""
+    for failure in [outcome.error for outcome in store.delete_many(keys) if outcome.error]:
+        raise failure
 
 
 def _prepare(item: Upload) -> PutItem:

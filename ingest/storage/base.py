@@ -6,14 +6,17 @@ comes out, whatever characters it has.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from ingest.errors import IngestError
+    from ingest.landing import Landing
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,50 +33,139 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Head(Entry):
+    """One object with what a listing does not tell."""
+
+    content_type: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """All objects below ``key``, which ends in ``/``, as one item of a listing."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class PutItem:
-    """One object to be written: ``source`` is its content, or the file that holds it."""
+    """One object to be written: ``source`` is its content, or the file that holds it.
+
+    ``stat`` is how the file was when it was chosen: one that is another by now is an error.
+    """
 
     key: str
     source: bytes | Path
     content_type: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    stat: os.stat_result | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetItem:
+    """One object to be fetched, as it was listed, and the path it gets below the target."""
+
+    entry: Entry
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyItem:
+    """An object ``origin``, of the bucket ``bucket`` (by default this one), to be copied."""
+
+    origin: Entry
+    key: str
+    bucket: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item: ``error`` is None where it was done. ``size`` is in bytes."""
+    """What became of one item: ``error`` is None where it was done. ``size`` is in bytes.
+
+    ``existed`` says that the destination was there, and was not to be overwritten.
+    """
 
     key: str
     size: int
     error: IngestError | None = None
+    existed: bool = False
 
 
-class Store(Protocol):
-    """A bucket, a directory, an appliance."""
+def _ignore(_: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How a bulk is carried out.
+
+    ``moved`` is called, from any thread, with the bytes of each step. ``pace`` is called before
+    bytes are sent or asked for, with their number, and waits as long as a limit demands. Where
+    ``cancelled`` is set, nothing new is begun.
+    """
+
+    threads: int = 16
+    overwrite: bool = True
+    keep_partial: bool = True
+    moved: Callable[[int], None] = _ignore
+    pace: Callable[[int], None] = _ignore
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+PLAIN = Transfer()
+
+
+class Lake(Protocol):
+    """What the raw zone needs of where it lands.
+
+    Errors are ``NotFound``, ``CredentialsRefused`` and ``StoreError``: in the outcome of the
+    item they concern, or raised where they concern the whole.
+    """
 
     @property
     def url(self) -> str:
-        """What the store is called in messages, such as ``s3://bucket`` or ``lake``."""
-
-    def put_many(self, items: Iterable[PutItem]) -> Iterator[Outcome]:
-        """Write each item whole or not at all; yield one outcome an item, as they finish.
-
-        An existing object is replaced at once: a reader sees the old one or the new one. Content
-        type and metadata are kept where the store has them. At most a few items are held in
-        memory, however many there are.
-        """
+        """What it is called in messages, such as ``s3://bucket`` or ``lake``."""
 
     def read(self, key: str) -> bytes:
-        """Return an object's content.
-
-        Raises ``NotFound``, ``CredentialsRefused`` or ``StoreError``.
-        """
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; one that does not exist counts as deleted. Raises as ``read`` does."""
+        """Return an object's content. Raises ``NotFound``."""
 
     def names(self, directory: str) -> set[str]:
         """Return the keys directly in ``directory`` (which ends in ``/``); it may not exist.
 
-        For a directory of our own making, which holds a handful of objects. Raises as ``read``.
+        For a directory of our own making, which holds a handful of objects.
         """
+
+    def put_many(self, items: Iterable[PutItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
+        """Write each item whole or not at all; yield one outcome an item, as they finish.
+
+        An existing object is replaced at once: a reader sees the old one or the new one. Content
+        type and metadata are kept where the store has them. Memory is bounded, however many
+        items there are and however large they are.
+        """
+
+    def delete_many(self, keys: Iterable[str], how: Transfer = PLAIN) -> Iterator[Outcome]:
+        """Delete objects; one that does not exist counts as deleted."""
+
+
+class Store(Lake, Protocol):
+    """A bucket, or what behaves like one: all that a transfer of any tree needs."""
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the objects whose keys begin with ``prefix``, in UTF-8 byte order of the keys.
+
+        None is held in memory; none is left out without an error.
+        """
+
+    def list_directory(self, prefix: str = "") -> Iterator[Entry | Prefix]:
+        """Yield what is directly below ``prefix``, which is empty or ends in ``/``."""
+
+    def head(self, key: str) -> Head:
+        """Return what is known of an object. Raises ``NotFound``."""
+
+    def get_many(
+        self, items: Iterable[GetItem], landing: Landing, how: Transfer = PLAIN
+    ) -> Iterator[Outcome]:
+        """Fetch each item into ``landing``, whole or not at all, with the object's time."""
+
+    def copy_many(self, items: Iterable[CopyItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
+        """Copy objects within the store, which moves no content through this machine."""

@@ -1,4 +1,8 @@
-"""A directory as a store. It has no content types and no metadata."""
+"""A directory as a lake. It has no content types and no metadata.
+
+For trees of our own making, whose keys are plain: the ends of a transfer of any other tree are
+``ingest.scan`` and ``ingest.landing``.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ingest.errors import NotFound, StoreError
-from ingest.storage.base import Outcome
+from ingest.storage.base import PLAIN, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ingest.storage.base import PutItem
+    from ingest.storage.base import PutItem, Transfer
 
 
 class LocalStore:
@@ -30,7 +34,7 @@ class LocalStore:
         """The directory, as it was given."""
         return str(self._root)
 
-    def put_many(self, items: Iterable[PutItem]) -> Iterator[Outcome]:
+    def put_many(self, items: Iterable[PutItem], how: Transfer = PLAIN) -> Iterator[Outcome]:  # noqa: ARG002 - one file after the other
         """Write each item to a temporary file beside its destination, sync it and rename it."""
         for item in items:
             try:
@@ -50,13 +54,15 @@ class LocalStore:
         except OSError as error:
             raise self._error("read", key, error) from None
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def delete_many(self, keys: Iterable[str], how: Transfer = PLAIN) -> Iterator[Outcome]:  # noqa: ARG002 - as above
         """Delete files; directories stay."""
         for key in keys:
             try:
                 self._path(key).unlink(missing_ok=True)
             except OSError as error:
-                raise self._error("delete", key, error) from None
+                yield Outcome(key, 0, self._error("delete", key, error))
+            else:
+                yield Outcome(key, 0)
 
     def names(self, directory: str) -> set[str]:
         """Return the keys of the files directly in ``directory``."""

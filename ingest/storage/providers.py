@@ -39,7 +39,12 @@ class Provider:
 
 
 PROVIDERS: tuple[Provider, ...] = (
-    Provider("aws", ("amazonaws.com", "amazonaws.com.cn"), False, "when_supported"),
+    Provider(
+        "aws",
+        ("amazonaws.com", "amazonaws.com.cn"),
+        path_style=False,
+        checksums="when_supported",
+    ),
     Provider("digitalocean", ("digitaloceanspaces.com",)),
     Provider("rustfs"),
     Provider("minio"),

@@ -1,0 +1,759 @@
+"""Where downloaded objects land: keys -> paths below a directory, and files that land whole.
+
+Two parts, neither of which knows a store. ``PathPlan`` decides, before anything is transferred,
+which path each key of a listing has, or why it can have none. ``Landing`` writes the files: to a
+partial file beside the destination, renamed over it once complete. It opens each directory
+relative to the one above and never through a symbolic link, so that none planted below the
+target leads outside it, not even one swapped in later; the target itself may be one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import itertools
+import os
+import re
+import secrets
+import stat
+import sys
+import threading
+import unicodedata
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ingest.errors import StoreError
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
+
+    from _typeshed import ReadableBuffer
+
+_PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{16}\.partial", re.DOTALL)
+_PARTIAL_EXTRA = len("..0123456789abcdef.partial")
+_FAT_FORBIDDEN = re.compile(r'[<>:"|?*\\\x01-\x1f]|[. ](?:/|\Z)')
+_DEVICES = re.compile(
+    r"(?:^|/)(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*(?:[./:]|\Z)", re.IGNORECASE
+)
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
+_READ_BYTES = 1_048_576
+_OPEN_DIRECTORIES = 64
+
+
+# -- keys -> paths -----------------------------------------------------------------------------
+
+ProblemKind = Literal[
+    "segment",  # `.`, `..` or an empty segment: no relative path
+    "nul",
+    "encoding",  # no exact name in the file system's encoding
+    "too-long",
+    "reserved",  # a character or name that is not free here, or the name of a partial file
+    "marker-with-content",  # ends in `/` as a directory does, and has content
+    "file-and-directory",  # `a/b`, where `a` is an object too
+    "same-name",  # here the same name as an earlier key's
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """What the file system below ``root`` can hold; lengths are in bytes, of relative paths."""
+
+    root: str
+    name_max: int = 255
+    path_max: int = 4_000
+    folds_case: bool = False
+    folds_accents: bool = False  # composed and decomposed Unicode are the same name
+    fat_names: bool = False  # none of <>:"|?*\ and no final dot or space: FAT, NTFS
+    device_names: bool = False  # `con`, `nul.txt` and their like are devices: Windows
+
+    def fold(self, name: str) -> str:
+        """Return what is equal for all names that this file system may take for one."""
+        if self.folds_accents:
+            name = unicodedata.normalize("NFD", name)
+        if self.folds_case:
+            name = name.upper().casefold()
+        return unicodedata.normalize("NFD", name) if self.folds_accents else name
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The path of a key relative to the target; ``""`` is the target itself."""
+
+    path: str
+    is_directory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a key has no place. ``str(problem.error)`` is one line that names the key."""
+
+    key: str
+    kind: ProblemKind
+    error: StoreError
+
+
+def probe(root: Path, *, touch: bool = True) -> FileSystem:
+    """Find out which names can be held at ``root``, or where it will be made.
+
+    Creates and removes a few empty files, which also shows that the place can be written to.
+    Without ``touch`` nothing is written, and the platform's usual answers are given. Raises
+    ``StoreError`` where ``root`` is no directory or cannot be written to.
+    """
+    base = Path(os.path.abspath(root))  # noqa: PTH100 - resolves no links
+    room = -len(os.fsencode(base)) - 2  # a slash, and the NUL at the end
+    while not os.path.lexists(base):
+        base = base.parent
+    mac, windows = sys.platform == "darwin", sys.platform == "win32"
+    try:
+        if not stat.S_ISDIR(base.stat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, f"{str(base)!r} is not a directory")
+        names = _ask(os.fsencode(base)) if touch else (mac or windows, mac, windows)
+    except OSError as error:
+        raise _failure(str(root), error) from None
+    if windows:
+        return FileSystem(str(root), 255, 260 + room, *names, device_names=True)
+    name_max, path_max = os.pathconf(base, "PC_NAME_MAX"), os.pathconf(base, "PC_PATH_MAX")
+    return FileSystem(str(root), name_max, path_max + room, *names)
+
+
+def _ask(base: bytes) -> tuple[bool, bool, bool]:
+    """Try names out: whether ``base`` folds case, folds accents, holds only names as FAT's."""
+    mark = b"%s/.ingest-%s-" % (base, secrets.token_hex(4).encode())
+
+    def can(name: str, other: str) -> bool:
+        with contextlib.suppress(OSError):
+            return _tells_apart(mark + name.encode(), mark + other.encode())
+        return False
+
+    folds_case = not _tells_apart(mark + b"A", mark + b"a")
+    fat_names = not can('<:"|?*\\\x01', "-") or not can("a", "a.")
+    return folds_case, not can("\u00e9", "e\u0301"), fat_names
+
+
+def _tells_apart(first: bytes, second: bytes) -> bool:
+    os.close(os.open(first, _NEW, 0o600))
+    try:
+        return not os.path.lexists(second)
+    finally:
+        os.unlink(first)  # noqa: PTH108 - a name of bytes
+
+
+class PathPlan:
+    """The paths of a listing's keys, given one after the other in UTF-8 byte order.
+
+    Each key gets a place or a problem; none is renamed. An object ``a`` comes before all ``a/b``
+    and wins: those are problems. No two places share a path, and none lies below a file's.
+
+    Memory: the files whose key the present one begins with, so at most as many as it has bytes.
+    Only where the file system folds names are all paths remembered.
+    """
+
+    def __init__(self, file_system: FileSystem, prefix: str = "") -> None:
+        """``prefix`` is left off the keys; it is empty or ends in ``/``."""
+        self._names = file_system
+        self._prefix = prefix
+        self._last = b""
+        self._files: list[bytes] = []
+        folds = file_system.folds_case or file_system.folds_accents
+        self._spelled: dict[str, str] | None = {} if folds else None
+
+    def place(self, key: str, size: int) -> Place | Problem:
+        """Return the place of an object of ``size`` bytes, or why it has none.
+
+        Raises ``StoreError`` where keys do not increase, or one lacks the prefix: what the plan
+        says would not hold.
+        """
+        raw = _key_bytes(key)
+        if raw <= self._last or not key.startswith(self._prefix):
+            raise StoreError(f"the listing of {self._prefix!r} is out of order at {key!r}")
+        self._last = raw
+        name = key[len(self._prefix) :]
+        path = name.removesuffix("/")
+        marker = path != name or not name
+        # The prefix's own marker has no name: it is the target itself.
+        reason = (_refusal(path) or _unfit(path, self._names)) if name else None
+        reason = reason or self._clash(raw, path)
+        if marker and size and not reason:
+            reason = "marker-with-content", f"it ends in '/' and has {size} bytes of content"
+        if reason:
+            error = StoreError(f"{key!r} has no place in {self._names.root!r}: {reason[1]}")
+            return Problem(key, reason[0], error)
+        if not marker:
+            self._files.append(raw)
+        if self._spelled is not None:
+            self._spelled.update((self._names.fold(part), part) for part in _upwards(path))
+        return Place(path, marker)
+
+    def _clash(self, raw: bytes, path: str) -> tuple[ProblemKind, str] | None:
+        files = self._files
+        while files and not raw.startswith(files[-1]):
+            files.pop()  # no later key begins with it either
+        for file in files:
+            if raw[len(file)] == ord("/"):
+                return "file-and-directory", f"{os.fsdecode(file)!r} is an object too"
+        if self._spelled is not None:
+            for part in _upwards(path):
+                earlier = self._spelled.get(self._names.fold(part), part)
+                if earlier != part:
+                    return "same-name", f"{part!r} and {earlier!r} are one name there"
+        return None
+
+
+def _key_bytes(key: str) -> bytes:
+    try:
+        return key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return key.encode("utf-8", "surrogatepass")
+
+
+def _upwards(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _refusal(path: str) -> tuple[ProblemKind, str] | None:
+    """Say why ``path`` is a relative path on no file system, if so."""
+    if "\0" in path:
+        return "nul", "it has a NUL character"
+    if not path or path[0] in "./" or path[-1] == "/" or "//" in path or "/." in path:
+        for segment in path.split("/"):
+            if segment in ("", ".", ".."):
+                return "segment", f"it has the segment {segment!r}"
+    if not path.isascii():
+        with contextlib.suppress(UnicodeError):
+            if os.fsdecode(os.fsencode(path)) == path:
+                return None
+        return "encoding", f"file names in {sys.getfilesystemencoding()} cannot spell it"
+    return None
+
+
+def _unfit(path: str, names: FileSystem) -> tuple[ProblemKind, str] | None:
+    """Say why this file system cannot hold ``path``, if so; ``path`` is a relative one."""
+    raw = os.fsencode(path)
+    if len(raw) > names.path_max:
+        return "too-long", f"of its {len(raw)} bytes a path there can have {names.path_max}"
+    if len(raw) > names.name_max:
+        longest = max(map(len, raw.split(b"/")))
+        if longest > names.name_max:
+            return "too-long", f"a segment has {longest} bytes, a name can have {names.name_max}"
+    if path.endswith(".partial") and _PARTIAL.fullmatch(path.rpartition("/")[2]):
+        return "reserved", "partial files have such names"
+    if names.fat_names and _FAT_FORBIDDEN.search(path):
+        return "reserved", 'names there have none of <>:"|?*\\ and no dot or space at the end'
+    if names.device_names and _DEVICES.search(path):
+        return "reserved", "it has the name of a device"
+    return None
+
+
+# -- files that land whole ---------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Directory:
+    """An open directory; ``partials`` were there when it was opened, each by what it is for."""
+
+    fd: int
+    partials: dict[str, list[str]]
+    users: int = 0
+
+
+class _Directories:
+    """The directories below ``root`` that are open: those in use and some used lately."""
+
+    def __init__(self, root: Path, *, sync: bool) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        self._sync = sync
+        self._lock = threading.Lock()
+        self._open = OrderedDict({"": _Directory(self.root, _partials(self.root), users=1)})
+
+    def acquire(self, path: str) -> _Directory:
+        """Open a directory, made where it is missing; it stays open until released."""
+        with self._lock:
+            if directory := self._open.get(path):
+                self._open.move_to_end(path)
+                directory.users += 1
+                return directory
+        opened = self._walk(path)
+        with self._lock:
+            directory = self._open.setdefault(path, opened)
+            directory.users += 1
+            excess = max(len(self._open) - _OPEN_DIRECTORIES, 0)
+            idle = [path for path, known in self._open.items() if not known.users][:excess]
+            surplus = [self._open.pop(path).fd for path in idle]
+        if directory is not opened:  # another thread was faster
+            surplus.append(opened.fd)
+        for fd in surplus:
+            os.close(fd)
+        return directory
+
+    def release(self, directory: _Directory) -> None:
+        with self._lock:
+            directory.users -= 1
+
+    def close(self) -> None:
+        with self._lock:
+            for directory in self._open.values():
+                os.close(directory.fd)
+            self._open.clear()
+
+    def _walk(self, path: str) -> _Directory:
+        fd, made, done = os.dup(self.root), False, ""
+        try:
+            for name in path.split("/"):
+                done = f"{done}/{name}".lstrip("/")
+                below, made = self._step(fd, name, done)
+                os.close(fd)
+                fd = below
+            return _Directory(fd, {} if made else _partials(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def _step(self, at: int, name: str, path: str) -> tuple[int, bool]:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+        made = False
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(name, flags, dir_fd=at), made
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=at)
+                made = True
+                if self._sync:
+                    os.fsync(at)
+            return os.open(name, flags, dir_fd=at), made
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            state = os.stat(name, dir_fd=at, follow_symlinks=False)
+            what = (
+                "a symbolic link, and none is followed" if stat.S_ISLNK(state.st_mode) else "a file"
+            )
+            raise NotADirectoryError(errno.ENOTDIR, f"{path!r} is {what}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A file to be: ``partial`` in ``directory`` becomes ``name``, which is for ``stem``."""
+
+    directory: _Directory
+    name: str
+    stem: str
+    partial: str
+    overwrite: bool
+    sync: bool
+
+    def commit(self, fd: int, mtime_ns: int | None) -> bool:
+        """Give the complete file its name; False where it is taken and is to be left alone."""
+        if mtime_ns is not None:
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+        if self.sync:
+            os.fsync(fd)
+        else:
+            os.close(os.dup(fd))  # some network file systems report a failed write only on closing
+        at = self.directory.fd
+        if self.overwrite:
+            os.rename(self.partial, self.name, src_dir_fd=at, dst_dir_fd=at)
+        elif not self._claim(at):
+            self.discard()
+            return False
+        if self.sync:
+            os.fsync(at)
+        self._clear(at)
+        return True
+
+    def discard(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self.partial, dir_fd=self.directory.fd)
+
+    def _claim(self, at: int) -> bool:
+        try:
+            os.link(*(self.partial, self.name), src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+        except FileExistsError:
+            _refuse_directory(self.name, at)
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                raise
+            # No hard links here. Whoever makes the empty file is the one who may replace it.
+            try:
+                os.close(os.open(self.name, _NEW, 0o666, dir_fd=at))
+            except FileExistsError:
+                return False
+            os.rename(self.partial, self.name, src_dir_fd=at, dst_dir_fd=at)
+        else:
+            self.discard()
+        return True
+
+    def _clear(self, at: int) -> None:
+        """Remove what earlier runs left of this file, but nothing that one still writes."""
+        for partial in self.directory.partials.pop(self.stem, ()):
+            with contextlib.suppress(OSError):
+                fd = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+                try:
+                    if _lock(fd):
+                        os.unlink(partial, dir_fd=at)
+                finally:
+                    os.close(fd)
+
+
+class Landing:
+    """Writes files below a directory, from any number of threads.
+
+    A file appears whole or not at all, and one already there survives any failure. Permissions
+    follow the umask; directories made stay. Methods raise ``StoreError`` for what the file system
+    refuses, and where a directory on the way is a symbolic link. Use one for one transfer, and
+    close it: it holds directories open, and does not see one that takes the place of such.
+    """
+
+    def __init__(self, root: Path, *, overwrite: bool = True, sync: bool = False) -> None:
+        """Make ``root`` where it is missing.
+
+        ``sync`` has each file on the disk before it has its name: for a writer who then tells
+        others that it is there. A bulk download does without, which saves milliseconds a file,
+        and is to be repeated after a power failure.
+        """
+        if os.open not in os.supports_dir_fd:
+            raise StoreError("this platform cannot write files safely below a directory")
+        self._root = str(root)
+        self._overwrite = overwrite
+        self._sync = sync
+        self._token = secrets.token_hex(4)
+        self._numbers = itertools.count()
+        try:
+            self._directories = _Directories(root, sync=sync)
+            self._name_max = os.fpathconf(self._directories.root, "PC_NAME_MAX")
+        except OSError as error:
+            raise _failure(self._root, error) from None
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the directories, once every write has ended."""
+        self._directories.close()
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory, and those above it, where they are missing."""
+        if path:
+            with self._inside(path, path):
+                pass
+
+    def write(self, path: str, content: ReadableBuffer, *, mtime_ns: int | None = None) -> bool:
+        """Write a small file, whose content is complete and checked.
+
+        Returns False, and changes nothing, where it exists and ``overwrite`` is off.
+        """
+        parent, _, name = path.rpartition("/")
+        with self._inside(parent, path) as directory:
+            target, fd = self._begin(directory, name)
+            try:
+                _write_at(fd, content, 0)
+                return target.commit(fd, mtime_ns)
+            except BaseException:
+                target.discard()
+                raise
+            finally:
+                os.close(fd)
+
+    def open(self, path: str, size: int, *, part_size: int, identity: str | None) -> Partial:
+        """Begin a file of ``size`` bytes, or go on with what an earlier run left of it.
+
+        ``identity`` tells this content from any other, such as the object's URL and ETag; without
+        one nothing is resumed or kept. After a restart of the machine a file begins anew, as what
+        is marked as written might not have reached the disk.
+        """
+        parts = tuple(
+            Part(number, offset, min(part_size, size - offset))
+            for number, offset in enumerate(range(0, size, part_size))
+        )
+        tag = self._own_tag()
+        if identity is not None:
+            tag = _digest(f"{path}\0{identity}\0{size}\0{part_size}\0{_boot()}", 8)
+        parent, _, name = path.rpartition("/")
+        with self._inside(parent, path) as directory:
+            _refuse_directory(name, directory.fd)
+            target = self._target(directory, name, tag)
+            fd = _open_partial(target.partial, directory.fd)
+            try:
+                missing = _missing(fd, size, parts)
+            except BaseException:
+                target.discard()
+                os.close(fd)
+                raise
+            self._directories.acquire(parent)
+        release = functools.partial(self._directories.release, directory)
+        where = os.path.join(self._root, path)  # noqa: PTH118 - shown as it was given
+        left = {part.number for part in missing}
+        resumable = identity is not None
+        return Partial(where, size, missing, target, fd, release, resumable, len(parts), left)
+
+    @contextlib.contextmanager
+    def _inside(self, directory_path: str, path: str) -> Iterator[_Directory]:
+        """Hold the directory open in which ``path`` is written; translate the errors."""
+        if refusal := _refusal(path):
+            raise StoreError(f"{path!r} has no place in {self._root!r}: {refusal[1]}")
+        try:
+            directory = self._directories.acquire(directory_path)
+            try:
+                yield directory
+            finally:
+                self._directories.release(directory)
+        except OSError as error:
+            raise _failure(os.path.join(self._root, path), error) from None  # noqa: PTH118
+
+    def _target(self, directory: _Directory, name: str, tag: str) -> _Target:
+        room = self._name_max - _PARTIAL_EXTRA
+        stem = name
+        if len(name) > room or (not name.isascii() and len(os.fsencode(name)) > room):
+            mark = "~" + _digest(name, 4)
+            stem = os.fsencode(name)[: room - len(mark)].decode("utf-8", "ignore") + mark
+        partial = f".{stem}.{tag}.partial"
+        return _Target(directory, name, stem, partial, self._overwrite, self._sync)
+
+    def _begin(self, directory: _Directory, name: str) -> tuple[_Target, int]:
+        while True:
+            target = self._target(directory, name, self._own_tag())
+            fd = os.open(target.partial, _NEW, 0o666, dir_fd=directory.fd)
+            # Before it is locked, another run may take it for a leftover.
+            with contextlib.suppress(BlockingIOError):
+                return target, _own(fd, target.partial, directory.fd)
+
+    def _own_tag(self) -> str:
+        return f"{self._token}{next(self._numbers):08x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of a file: ``number`` counts from 0, ``offset`` and ``size`` are in bytes."""
+
+    number: int
+    offset: int
+    size: int
+
+
+@dataclass(eq=False, slots=True)
+class Partial:
+    """A file that lands part by part, in any order and from any number of threads.
+
+    Behind the ``size`` bytes of content the partial file has a byte a part, set once the part is
+    written: so a later run knows what is missing, even after this one was killed.
+    """
+
+    where: str
+    size: int
+    missing: tuple[Part, ...]
+    _target: _Target
+    _fd: int
+    _release: Callable[[], None]
+    _resumable: bool
+    _parts: int
+    _left: set[int]
+    _ended: bool = field(default=False, init=False)
+    _users: int = field(default=1, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def write_part(self, part: Part, chunks: Iterable[ReadableBuffer]) -> None:
+        """Write one of ``missing``; what ``chunks`` raises is passed on.
+
+        Raises ``StoreError`` where they have not exactly the part's size, or the file was ended.
+        """
+        offset, end = part.offset, part.offset + part.size
+        for chunk in chunks:
+            size = memoryview(chunk).nbytes
+            if offset + size > end:
+                raise StoreError(
+                    f"cannot write {self.where!r}: more came than the {part.size} bytes"
+                )
+            self._put(chunk, offset)
+            offset += size
+        if offset != end:
+            came = offset - part.offset
+            raise StoreError(f"cannot write {self.where!r}: {came} of {part.size} bytes came")
+        self._put(b"\1", self.size + part.number)
+        with self._lock:
+            self._left.discard(part.number)
+
+    def commit(
+        self,
+        *,
+        mtime_ns: int | None = None,
+        check: Callable[[Iterator[bytes]], None] | None = None,
+    ) -> bool:
+        """Give the complete file its name; returns False as ``Landing.write`` does.
+
+        ``check`` reads the content and raises where it is wrong. A failure discards the partial
+        file, lest a later run go on with it. Raises ``StoreError`` where parts are missing.
+        """
+        if self._left or self._ended:
+            state = "it was ended" if self._ended else f"{len(self._left)} parts are missing"
+            raise StoreError(f"cannot complete {self.where!r}: {state}")
+        try:
+            if check:
+                check(_content(self._fd, self.size))
+            os.ftruncate(self._fd, self.size)
+            landed = self._target.commit(self._fd, mtime_ns)
+        except Exception as error:
+            self.discard()
+            if isinstance(error, OSError):
+                raise _failure(self.where, error) from None
+            raise
+        self._end(keep=True)
+        return landed
+
+    def discard(self) -> None:
+        """Remove the partial file; a part still being written ends with an error."""
+        self._end(keep=False)
+
+    def close(self) -> None:
+        """Leave the partial file to a later run, or remove it where there is nothing to keep."""
+        self._end(keep=self._resumable and len(self._left) < self._parts)
+
+    def _put(self, content: ReadableBuffer, offset: int) -> None:
+        with self._lock:
+            if self._ended:
+                raise StoreError(f"cannot write {self.where!r}: it was ended")
+            self._users += 1
+        try:
+            _write_at(self._fd, content, offset)
+        except OSError as error:
+            raise _failure(self.where, error) from None
+        finally:
+            self._leave()
+
+    def _end(self, *, keep: bool) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+        if not keep:
+            self._target.discard()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Close with the last user: a descriptor closed under a writer may be another file's."""
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+        os.close(self._fd)
+        self._release()
+
+
+def _missing(fd: int, size: int, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Read which parts are marked as written; a file of another length is begun anew."""
+    if os.fstat(fd).st_size == size + len(parts):
+        marks = os.pread(fd, len(parts), size)
+        return tuple(part for part in parts if marks[part.number] != 1)
+    os.ftruncate(fd, 0)
+    os.ftruncate(fd, size + len(parts))
+    return parts
+
+
+def _open_partial(name: str, at: int) -> int:
+    """Open a partial file for this transfer alone, made where there is none of ours."""
+    try:
+        return _own(os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at), name, at)
+    except BlockingIOError:
+        raise
+    except FileNotFoundError:
+        pass
+    except OSError:  # something else was planted under its name
+        os.unlink(name, dir_fd=at)
+    return _own(os.open(name, _NEW, 0o666, dir_fd=at), name, at)
+
+
+def _own(fd: int, name: str, at: int) -> int:
+    """Lock a partial file just opened; raise, and close it, where it is another's or not a file.
+
+    Its name is looked up under the lock. Who had the lock before may have renamed it, and then it
+    is complete and never to be written to; or removed it as a leftover.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, fd)
+        locked, same, state = _lock(fd), False, os.fstat(fd)
+        with contextlib.suppress(FileNotFoundError):
+            same = os.path.samestat(state, os.stat(name, dir_fd=at, follow_symlinks=False))
+        if not locked or not same:
+            raise BlockingIOError(errno.EWOULDBLOCK, "another transfer is writing it")
+        if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:  # a second name may be anywhere
+            raise FileExistsError(errno.EEXIST, f"{name!r} is no partial file")
+        stack.pop_all()
+    return fd
+
+
+def _lock(fd: int) -> bool:
+    """Whether the file is this descriptor's alone; a file system without locks cannot tell."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _partials(fd: int) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            if entry.name.endswith(".partial") and (match := _PARTIAL.fullmatch(entry.name)):
+                found.setdefault(match[1], []).append(entry.name)
+    return found
+
+
+def _refuse_directory(name: str, at: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
+def _write_at(fd: int, content: ReadableBuffer, offset: int) -> None:
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def _content(fd: int, size: int) -> Iterator[bytes]:
+    for offset in range(0, size, _READ_BYTES):
+        yield os.pread(fd, min(_READ_BYTES, size - offset), offset)
+
+
+def _digest(text: str, size: int) -> str:
+    return hashlib.blake2b(_key_bytes(text), digest_size=size).hexdigest()
+
+
+@functools.cache
+def _boot() -> str:
+    """Return what differs after each restart of the machine, where that is known."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    return ""
+
+
+def _failure(where: str, error: OSError) -> StoreError:
+    return StoreError(f"cannot write {where!r}: {error.strerror or error}")

@@ -1,0 +1,84 @@
+"""What S3-compatible stores answer when they refuse, and the errors of this package for it."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, StoreError
+
+_REFUSALS = frozenset(
+    {
+        "AccessDenied",
+        "AllAccessDisabled",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
+)
+_REGION_HINT = "set REGION_NAME to the region of the bucket"
+_HINTS = {
+    "AccessDenied": "the run needs s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket",
+    "AuthorizationHeaderMalformed": _REGION_HINT,
+    "IllegalLocationConstraintException": _REGION_HINT,
+    "NoSuchBucket": "check BUCKET_NAME and ENDPOINT_URL",
+    "PermanentRedirect": _REGION_HINT,
+    "RequestTimeTooSkewed": "set this machine's clock",
+    "TemporaryRedirect": _REGION_HINT,
+}
+
+
+def error_of(what: str, code: str, message: str, status: int) -> IngestError:
+    """Return the error that says ``what`` failed and what the store answered.
+
+    ``code`` and ``message`` are the store's own, empty where it gave none; ``status`` is that of
+    HTTP, 0 where there was no answer at all.
+    """
+    kind: type[IngestError] = StoreError
+    if code in _REFUSALS or status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        kind = CredentialsRefused
+    elif code == "NoSuchBucket":
+        kind = BucketNotFound
+    elif code == "NoSuchKey" or status == HTTPStatus.NOT_FOUND:
+        kind = NotFound
+    said = ": ".join(filter(None, (code, message)))
+    return kind(f"{what}: {said or f'HTTP {status}'}", hint=_HINTS.get(code))
+
+
+_CODE = re.compile(r"<Code>(.*?)</Code>", re.DOTALL)
+_MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
+_STATUS = re.compile(r"status code: (\d{3})")
+_SYSTEM = re.compile(r'(?:message|error): "([^"]+)"')
+
+
+def translate(what: str, error: Exception) -> IngestError:
+    """Return the error of this package that says ``what`` failed, for obstore's or boto3's."""
+    if isinstance(error, IngestError):
+        return error
+    return error_of(what, *_answer(error))
+
+
+def _answer(error: Exception) -> tuple[str, str, int]:
+    """Return code, message and HTTP status of a store's answer; a failure on the way has no code.
+
+    obstore has no fields for them: they are read from its text, which quotes the answer.
+    """
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    if response:  # botocore.exceptions.ClientError
+        answer = response.get("Error", {})
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return str(answer.get("Code", "")), str(answer.get("Message", "")), status
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return "", error.strerror, 0
+    status = int(found[1]) if (found := _STATUS.search(text)) else 0
+    code = found[1] if (found := _CODE.search(text)) else ""
+    if found := _MESSAGE.search(text):
+        return code, found[1], status
+    if code or status:
+        return code, "", status
+    return "", found[1] if (found := _SYSTEM.search(text)) else text.partition("\n")[0], 0

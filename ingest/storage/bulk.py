@@ -1,0 +1,101 @@
+"""Work on many items from a few threads, in bounded memory.
+
+Threads of our own rather than an executor: one future an item costs more than sending 4 KiB does,
+and an executor takes all of its items at once.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_WAITING_RESULTS = 1_000
+
+
+class ByteBudget:
+    """A number of bytes that threads share: who takes some waits until they are free."""
+
+    def __init__(self, size: int) -> None:
+        """Share ``size`` bytes."""
+        self._free = self._size = size
+        self._changed = threading.Condition()
+
+    def take(self, wanted: int) -> int:
+        """Wait for ``wanted`` bytes, at most all there are; return how many to give back."""
+        taken = min(wanted, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= taken)
+            self._free -= taken
+        return taken
+
+    def give(self, taken: int) -> None:
+        """Give back what ``take`` returned."""
+        with self._changed:
+            self._free += taken
+            self._changed.notify_all()
+
+
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Iterator[Result]:
+    """Yield ``work(item)`` for each of ``items`` as they finish, from ``threads`` threads.
+
+    Items are taken one at a time, each when a thread is free for it, by the threads themselves.
+    What ``work``, or taking an item, raises is raised here and ends the whole: no further item is
+    begun. The same where the caller closes the iterator: what is under way is left to finish, but
+    not waited for.
+    """
+    crew = _Crew(work, iter(items))
+    # Daemons: a process that is interrupted does not wait for a part that is on its way.
+    for _ in range(threads):
+        threading.Thread(target=crew.serve, daemon=True, name="bulk").start()
+    try:
+        while threads:
+            result = crew.results.get()
+            if isinstance(result, BaseException):
+                raise result
+            if result is None:
+                threads -= 1
+            else:
+                yield result[0]
+    finally:
+        crew.stopped.set()
+
+
+class _Crew(Generic[Item, Result]):
+    """What the threads of one bulk share. A thread that ends leaves None among the results."""
+
+    def __init__(self, work: Callable[[Item], Result], items: Iterator[Item]) -> None:
+        self.results: queue.Queue[tuple[Result] | BaseException | None]
+        self.results = queue.Queue(_WAITING_RESULTS)
+        self.stopped = threading.Event()
+        self._work = work
+        self._items = items
+        self._taking = threading.Lock()
+
+    def serve(self) -> None:
+        try:
+            while not self.stopped.is_set():
+                with self._taking:
+                    item = next(self._items)
+                self._put((self._work(item),))
+        except StopIteration:
+            self._put(None)
+        except BaseException as error:  # noqa: BLE001 - raised where the results are taken
+            self._put(error)
+
+    def _put(self, result: tuple[Result] | BaseException | None) -> None:
+        while not self.stopped.is_set():
+            try:
+                self.results.put(result, timeout=1.0)
+            except queue.Full:  # the caller takes its time
+                continue
+            else:
+                return

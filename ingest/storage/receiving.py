@@ -1,0 +1,147 @@
+"""Objects on their way from a bucket: small ones in one piece, large ones in parts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+import obstore
+
+from ingest.errors import StoreError
+from ingest.storage.base import Outcome
+from ingest.storage.bulk import ByteBudget, in_threads
+from ingest.storage.sending import is_odd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from obstore.store import S3Store as ObjectStore
+
+    from ingest.landing import Landing, Part, Partial
+    from ingest.storage.base import GetItem, Transfer
+    from ingest.storage.connection import Clients
+
+LARGE = 16 * 1024**2
+"""Bytes from which an object is fetched in parts, so that it can be resumed."""
+_PART = 8 * 1024**2
+_PARTS_AT_ONCE = 6
+_HELD = 64 * 1024**2
+"""Bytes of small objects that are held at one time, over all threads."""
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Receiver:
+    """Fetches the items of one bulk, from any number of threads."""
+
+    def __init__(
+        self,
+        bucket: str,
+        clients: Clients,
+        objects: ObjectStore,
+        landing: Landing,
+        how: Transfer,
+    ) -> None:
+        """Fetch from ``bucket`` into ``landing`` as ``how`` says."""
+        self._bucket = bucket
+        self._clients = clients
+        self._objects = objects
+        self._landing = landing
+        self._how = how
+        self._held = ByteBudget(_HELD)
+        self._large = threading.Lock()
+
+    def get(self, item: GetItem) -> Outcome:
+        """Fetch one item. Raises what obstore, boto3 and the file system raise."""
+        if self._how.cancelled.is_set():
+            raise StoreError("the transfer was stopped")
+        if item.entry.size >= LARGE:
+            with self._large:
+                return self._get_large(item)
+        taken = self._held.take(item.entry.size)
+        try:
+            return self._get_small(item)
+        finally:
+            self._held.give(taken)
+
+    def _get_small(self, item: GetItem) -> Outcome:
+        key, size = item.entry.key, item.entry.size
+        self._how.pace(size)
+        content, etag, metadata, modified = self._fetch(key)
+        if len(content) != size:
+            raise StoreError(f"it has {len(content):,} bytes, but {size:,} when it was listed")
+        self._check(key, content, etag, metadata)
+        landed = self._landing.write(item.path, content, mtime_ns=round(modified * 1e9))
+        self._how.moved(size)
+        return Outcome(key, size, existed=not landed)
+
+    def _fetch(self, key: str) -> tuple[Any, str, Mapping[str, str], float]:
+        """Return an object's content, ETag, metadata and time."""
+        if is_odd(key):
+            answer = self._clients.client().get_object(Bucket=self._bucket, Key=key)
+            etag, metadata = answer["ETag"].strip('"'), answer["Metadata"]
+            return answer["Body"].read(), etag, metadata, answer["LastModified"].timestamp()
+        found = obstore.get(self._objects, key)
+        etag = (found.meta["e_tag"] or "").strip('"')
+        modified = found.meta["last_modified"].timestamp()
+        attributes: Any = found.attributes
+        return memoryview(found.bytes()), etag, attributes, modified
+
+    def _check(self, key: str, content: Any, etag: str, metadata: Mapping[str, str]) -> None:  # noqa: ANN401 - a buffer
+        """Compare what came with the hash the store has of it, if it has one."""
+        stored = metadata.get("sha256", "")
+        if _SHA256.fullmatch(stored):
+            came = hashlib.sha256(content).hexdigest()
+            if came == stored:
+                return
+        elif not _MD5.fullmatch(etag):
+            return
+        else:
+            stored, came = etag, hashlib.md5(content, usedforsecurity=False).hexdigest()
+            if came == etag:
+                return
+            # No MD5 after all where the store encrypts with a key of its own.
+            found = self._clients.client().head_object(Bucket=self._bucket, Key=key)
+            if found.get("ServerSideEncryption", "AES256") != "AES256":
+                return
+        raise StoreError(f"what came has the hash {came}, the store's is {stored}")
+
+    def _get_large(self, item: GetItem) -> Outcome:
+        entry = item.entry
+        identity = f"{self._bucket}/{entry.key}/{entry.etag}" if entry.etag else None
+        with self._landing.open(
+            item.path, entry.size, part_size=_PART, identity=identity
+        ) as partial:
+            done = sum(part.size for part in partial.missing)
+            self._how.moved(entry.size - done)
+            for _ in in_threads(
+                lambda part: self._get_part(item, partial, part), partial.missing, _PARTS_AT_ONCE
+            ):
+                pass
+            landed = partial.commit(mtime_ns=round(entry.modified * 1e9))
+        return Outcome(entry.key, entry.size, existed=not landed)
+
+    def _get_part(self, item: GetItem, partial: Partial, part: Part) -> int:
+        if self._how.cancelled.is_set():
+            raise StoreError("the transfer was stopped")
+        self._how.pace(part.size)
+        entry = item.entry
+        if is_odd(entry.key):
+            guard: Any = {"IfMatch": entry.etag} if entry.etag else {}
+            answer = self._clients.client().get_object(
+                Bucket=self._bucket,
+                Key=entry.key,
+                Range=f"bytes={part.offset}-{part.offset + part.size - 1}",
+                **guard,
+            )
+            content: Any = answer["Body"].read()
+        else:
+            options: Any = {"range": (part.offset, part.offset + part.size)}
+            if entry.etag:
+                options["if_match"] = f'"{entry.etag}"'
+            content = obstore.get(self._objects, entry.key, options=options).bytes()
+        partial.write_part(part, [content])
+        self._how.moved(part.size)
+        return part.size
