@@ -335,9 +335,8 @@ class _Directories:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
             state = os.stat(name, dir_fd=at, follow_symlinks=False)
-            what = (
-                "a symbolic link, and none is followed" if stat.S_ISLNK(state.st_mode) else "a file"
-            )
+            linked = stat.S_ISLNK(state.st_mode)
+            what = "a symbolic link, and none is followed" if linked else "a file"
             raise NotADirectoryError(errno.ENOTDIR, f"{path!r} is {what}") from None
 
 
@@ -384,14 +383,22 @@ class _Target:
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
                 raise
-            # No hard links here. Whoever makes the empty file is the one who may replace it.
-            try:
-                os.close(os.open(self.name, _NEW, 0o666, dir_fd=at))
-            except FileExistsError:
-                return False
+            return self._claim_without_links(at)
+        self.discard()
+        return True
+
+    def _claim_without_links(self, at: int) -> bool:
+        """Make an empty file first: only one can, and is then the one who replaces it."""
+        try:
+            os.close(os.open(self.name, _NEW, 0o666, dir_fd=at))
+        except FileExistsError:
+            _refuse_directory(self.name, at)
+            return False
+        try:
             os.rename(self.partial, self.name, src_dir_fd=at, dst_dir_fd=at)
-        else:
-            self.discard()
+        except OSError:
+            os.unlink(self.name, dir_fd=at)
+            raise
         return True
 
     def _clear(self, at: int) -> None:

@@ -82,6 +82,7 @@ class CopyItem:
 class Outcome:
     """What became of one item: ``error`` is None where it was done. ``size`` is in bytes.
 
+    ``key`` is what was to be made: an object's key or, of an item that was fetched, its path.
     ``existed`` says that the destination was there, and was not to be overwritten.
     """
 
@@ -166,6 +167,12 @@ class Store(Lake, Protocol):
         self, items: Iterable[GetItem], landing: Landing, how: Transfer = PLAIN
     ) -> Iterator[Outcome]:
         """Fetch each item into ``landing``, whole or not at all, with the object's time."""
+
+    def copies_from(self, other: object) -> str | None:
+        """Return what ``CopyItem.bucket`` is for objects of the store ``other``.
+
+        None where it is of another service, from which nothing can be copied directly.
+        """
 
     def copy_many(self, items: Iterable[CopyItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
         """Copy objects within the store, which moves no content through this machine."""

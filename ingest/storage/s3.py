@@ -15,7 +15,6 @@ import obstore
 from obstore.exceptions import InvalidPathError
 
 from ingest.errors import BucketNotFound, IngestError, NotFound
-from ingest.storage import listing
 from ingest.storage.answers import error_of, translate
 from ingest.storage.base import PLAIN, Head, Outcome, Transfer
 from ingest.storage.bulk import in_threads
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from ingest.landing import Landing
     from ingest.storage.base import CopyItem, Entry, GetItem, Prefix, PutItem
     from ingest.storage.connection import Clients
+    from ingest.storage.listing import Place
 
 _DELETE_BATCH = 1_000
 _FEW = 10
@@ -52,7 +52,9 @@ class S3Store:
 
     def list_directory(self, prefix: str = "") -> Iterator[Entry | Prefix]:
         """Yield what is directly below ``prefix``."""
-        return listing.list_directory(self._place(), prefix)
+        from ingest.storage import listing  # noqa: PLC0415 - the daily run lists nothing
+
+        return listing.list_directory(_place(self.bucket, self.clients), prefix)
 
     def head(self, key: str) -> Head:
         """Return what is known of an object."""
@@ -113,7 +115,7 @@ class S3Store:
             try:
                 return receiver.get(item)
             except Exception as error:  # noqa: BLE001 - translated
-                return Outcome(item.entry.key, 0, self._error("read", item.entry.key, error))
+                return Outcome(item.path, 0, self._error("read", item.entry.key, error))
 
         return in_threads(get, items, how.threads)
 
@@ -131,6 +133,12 @@ class S3Store:
 
         return in_threads(copy, items, how.threads)
 
+    def copies_from(self, other: object) -> str | None:
+        """Return the bucket of ``other`` where this service can copy from it by itself."""
+        if isinstance(other, S3Store) and other.clients.connection == self.clients.connection:
+            return other.bucket
+        return None
+
     def delete_many(self, keys: Iterable[str], how: Transfer = PLAIN) -> Iterator[Outcome]:
         """Delete by the thousand where the store knows how, else one by one."""
         remaining = iter(keys)
@@ -145,7 +153,9 @@ class S3Store:
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Yield the objects below ``prefix``; ``ingest.storage.listing`` says what is checked."""
-        return listing.list_objects(self._place(), prefix)
+        from ingest.storage import listing  # noqa: PLC0415 - as above
+
+        return listing.list_objects(_place(self.bucket, self.clients), prefix)
 
     def _copy(self, item: CopyItem) -> None:
         origin: Any = {"Bucket": item.bucket or self.bucket, "Key": item.origin.key}
@@ -194,20 +204,19 @@ class S3Store:
         what = f"cannot delete {self.url}/{key}{self.clients.at}"
         return error_of(what, problem.get("Code", ""), problem.get("Message", ""), 0)
 
-    def _place(self) -> listing.Place:
-        provider = self.clients.provider
-        style = listing.ListingStyle(
-            provider.list_version,
-            provider.list_url_encode,
-            self.clients.is_path_style(self.bucket),
-        )
-        return listing.Place(
-            self.bucket,
-            self.clients.access_key,
-            self.clients.connection.endpoint_url,
-            self.clients.region,
-            style,
-        )
-
     def _error(self, verb: str, key: str, error: Exception) -> IngestError:
         return translate(f"cannot {verb} {self.url}/{key}{self.clients.at}", error)
+
+
+def _place(bucket: str, clients: Clients) -> Place:
+    from ingest.storage.listing import ListingStyle, Place  # noqa: PLC0415 - as above
+
+    provider = clients.provider
+    path_style = clients.is_path_style(bucket)
+    return Place(
+        bucket,
+        clients.access_key,
+        clients.connection.endpoint_url,
+        clients.region,
+        ListingStyle(provider.list_version, provider.list_url_encode, path_style),
+    )

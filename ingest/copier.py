@@ -1,0 +1,82 @@
+"""A store -> a store: within one service by the service itself, else through this machine."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest.landing import Landing
+from ingest.storage.base import PLAIN, CopyItem, Entry, GetItem, Outcome, PutItem
+from ingest.storage.bulk import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ingest.operation import Verb
+    from ingest.plan import Copy
+    from ingest.plan import Transfer as Send
+    from ingest.storage.base import Transfer
+    from ingest.trees import StoreTree
+
+_BATCH = 256
+"""Objects that are on this machine's disk at one time, on their way between two services."""
+
+
+class Copying:
+    """Moves what a plan says from one store to another."""
+
+    verb: Verb = "copy"
+
+    def __init__(self, source: StoreTree, destination: StoreTree, how: Transfer) -> None:
+        """Find out whether both are of one service, which then copies by itself."""
+        self._source = source
+        self._destination = destination
+        self._how = how
+        self._bucket = destination.store.copies_from(source.store)
+
+    def send(self, sends: Iterator[Send]) -> Iterator[Outcome]:
+        """Copy each object with its type and metadata."""
+        if self._bucket is None:
+            return self._through_here(sends)
+        items = (CopyItem(send.source, send.target, self._bucket) for send in sends)
+        return self._destination.store.copy_many(items, self._how)
+
+    def copy(self, copies: Iterator[Copy]) -> Iterator[Outcome]:
+        """Copy what the destination already has under another key."""
+        items = (
+            CopyItem(Entry(copy.origin, copy.source.size, 0.0, copy.etag), copy.target)
+            for copy in copies
+        )
+        return self._destination.store.copy_many(items, self._how)
+
+    def delete(self, keys: Iterable[str]) -> Iterator[Outcome]:
+        """Delete objects of the destination."""
+        return self._destination.store.delete_many(keys, self._how)
+
+    def _through_here(self, sends: Iterator[Send]) -> Iterator[Outcome]:
+        """Download and upload by the batch, so that both sides are checked as ever."""
+        while batch := list(islice(sends, _BATCH)):
+            with tempfile.TemporaryDirectory(prefix="ingest-") as directory:
+                yield from self._batch(dict(zip(map(str, range(_BATCH)), batch)), Path(directory))  # noqa: B905 - the last is shorter
+
+    def _batch(self, sends: dict[str, Send], directory: Path) -> Iterator[Outcome]:
+        store = self._source.store
+        gets = (GetItem(send.source, name) for name, send in sends.items())
+        with Landing(directory) as landing:
+            for outcome in store.get_many(gets, landing, replace(self._how, moved=PLAIN.moved)):
+                if outcome.error:
+                    yield Outcome(sends.pop(outcome.key).target, 0, outcome.error)
+        puts = in_threads(
+            lambda named: self._put_item(named[1], directory / named[0]),
+            sends.items(),
+            self._how.threads,
+        )
+        yield from self._destination.store.put_many(puts, self._how)
+
+    def _put_item(self, send: Send, path: Path) -> PutItem:
+        head = self._source.store.head(send.source.key)
+        kind = head.content_type or "application/octet-stream"
+        return PutItem(send.target, path, kind, head.metadata)

@@ -1,0 +1,56 @@
+"""What a transfer tells of each thing that it does, or would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ingest.errors import IngestError
+
+Verb = Literal["upload", "download", "copy", "delete", "scan"]
+Status = Literal["done", "planned", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing done to ``target``. ``size`` is in bytes, ``reason`` why it is done or not.
+
+    ``status`` is ``planned`` in a dry run, ``skipped`` where something is left as it is on
+    purpose, and ``failed`` where ``error`` says why.
+    """
+
+    verb: Verb
+    target: str
+    source: str | None = None
+    size: int = 0
+    status: Status = "done"
+    reason: str = ""
+    error: IngestError | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields that say something, for one line of JSON."""
+        fields = {
+            "operation": self.verb,
+            "status": self.status,
+            "source": self.source,
+            "target": self.target,
+            "size": self.size,
+            "reason": self.reason,
+            "error": str(self.error) if self.error else None,
+        }
+        return {name: value for name, value in fields.items() if value not in (None, "")}
+
+    def __str__(self) -> str:
+        """Return one line for a person."""
+        where = f"{self.source} -> {self.target}" if self.source else self.target
+        reason = f" ({self.reason})" if self.reason else ""
+        match self.status:
+            case "failed":
+                return f"failed: {self.verb} {where}: {self.error}"
+            case "skipped":
+                return f"skipped: {where}{reason}"
+            case "planned":
+                return f"would {self.verb} {where}{reason}"
+            case _:
+                return f"{self.verb} {where}{reason}"

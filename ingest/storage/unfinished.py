@@ -1,0 +1,230 @@
+"""Uploads in parts that were begun and neither completed nor aborted, as a store tells of them.
+
+Everything here takes a boto3 client; boto3 itself is not loaded with this module.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote_plus
+
+from ingest.errors import StoreError
+from ingest.storage.answers import error_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from mypy_boto3_s3 import S3Client
+
+    from ingest.errors import IngestError
+    from ingest.storage.parts import Stop
+
+_T = TypeVar("_T")
+
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)
+_PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_PASSING_CODES = frozenset({"BadDigest", "IncompleteBody", "RequestTimeout", "SlowDown"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An unfinished upload; ``initiated`` is the store's, in seconds of Unix time."""
+
+    key: str
+    upload_id: str
+    initiated: float
+    storage_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part that the store has: bytes, its ETag as the store gave it, and its checksums."""
+
+    size: int
+    etag: str
+    checksums: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any], size: int) -> StoredPart:
+        """Take from an answer what completing the upload needs of this part."""
+        # Where boto3 sent a checksum with each part, S3 wants them all again on completion.
+        checksums = {
+            name: value
+            for name, value in answer.items()
+            if name.startswith("Checksum") and name not in {"ChecksumType", "ChecksumAlgorithm"}
+        }
+        return cls(size, answer["ETag"], checksums)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An object, or a prefix, and what is to be done with it; ``verb`` is for errors."""
+
+    client: S3Client
+    bucket: str
+    key: str
+    verb: str = "write"
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Bucket and key as arguments of the client's methods."""
+        return {"Bucket": self.bucket, "Key": self.key}
+
+    @property
+    def what(self) -> str:
+        """What failed, for the beginning of an error."""
+        endpoint = self.client.meta.endpoint_url
+        return f"cannot {self.verb} s3://{self.bucket}/{self.key} at {endpoint}"
+
+    def error(self, reason: str) -> StoreError:
+        """Return an error of our own finding."""
+        return StoreError(f"{self.what}: {reason}")
+
+    def translated(self, error: Exception) -> IngestError:
+        """Return the error of this package for one of botocore's."""
+        answer: dict[str, Any] = getattr(error, "response", {})
+        if not answer:
+            return self.error(str(error).partition("\n")[0])
+        message = str(answer.get("Error", {}).get("Message", ""))
+        return error_of(self.what, code_of(error), message, status_of(error))
+
+
+def stale_uploads(
+    client: S3Client, bucket: str, prefix: str, older_than_s: float
+) -> Iterator[Unfinished]:
+    """Yield the unfinished uploads, begun so many seconds ago, of keys that begin with ``prefix``.
+
+    Ages are by this machine's clock. Raises ``StoreError``, ``NotFound`` or
+    ``CredentialsRefused``.
+    """
+    latest = time.time() - older_than_s
+    try:
+        for upload in unfinished_uploads(client, bucket, prefix):
+            if upload.initiated <= latest:
+                yield upload
+    except client_errors() as error:
+        target = Target(client, bucket, prefix, "list the unfinished uploads of")
+        failure = target.translated(error)
+    else:
+        return
+    raise failure
+
+
+def abort_uploads(
+    client: S3Client, bucket: str, uploads: Iterable[Unfinished]
+) -> Iterator[tuple[Unfinished, IngestError | None]]:
+    """Abort uploads one by one; yield each with None, or with the error where it failed.
+
+    One that exists no more counts as aborted.
+    """
+    for upload in uploads:
+        target = Target(client, bucket, upload.key, "abort the unfinished upload of")
+        yield upload, abort(target, upload.upload_id)
+
+
+def abort(target: Target, upload_id: str) -> IngestError | None:
+    """Abort one upload; return the error where it failed."""
+    try:
+        target.client.abort_multipart_upload(**target.where, UploadId=upload_id)
+    except client_errors() as error:
+        return None if code_of(error) == "NoSuchUpload" else target.translated(error)
+    return None
+
+
+def unfinished_uploads(client: S3Client, bucket: str, prefix: str) -> Iterator[Unfinished]:
+    """Yield the unfinished uploads of keys that begin with ``prefix``; errors are botocore's."""
+    # Asked for only where it has to be: some stores lose their way in an encoded list.
+    encoded = any(char < " " for char in prefix)
+    options: dict[str, Any] = {"EncodingType": "url"} if encoded else {}
+    seen = set()
+    while True:
+        page = client.list_multipart_uploads(Bucket=bucket, Prefix=prefix, **options)
+        plain = page.get("EncodingType") != "url"
+        for upload in page.get("Uploads", ()):
+            yield Unfinished(
+                upload["Key"] if plain else unquote_plus(upload["Key"]),
+                upload["UploadId"],
+                upload["Initiated"].timestamp(),
+                upload.get("StorageClass") or "STANDARD",
+            )
+        key = page.get("NextKeyMarker", "")
+        following = key if plain else unquote_plus(key), page.get("NextUploadIdMarker", "")
+        if not page.get("IsTruncated") or following in seen:
+            return
+        seen.add(following)
+        options |= {"KeyMarker": following[0], "UploadIdMarker": following[1]}
+
+
+def stored_parts(target: Target, upload_id: str) -> dict[int, StoredPart]:
+    """Return the parts that the store has, by number; none where the upload is gone by now.
+
+    Errors are botocore's.
+    """
+    stored: dict[int, StoredPart] = {}
+    marker = 0
+    while True:
+        try:
+            page = target.client.list_parts(
+                **target.where, UploadId=upload_id, PartNumberMarker=marker
+            )
+        except client_errors() as error:
+            if code_of(error) == "NoSuchUpload":
+                return {}
+            raise
+        for part in page.get("Parts", ()):
+            stored[part["PartNumber"]] = StoredPart.of(part, part["Size"])
+        following = page.get("NextPartNumberMarker", 0)
+        if not page.get("IsTruncated") or following <= marker:
+            return stored
+        marker = following
+
+
+def retried(
+    call: Callable[[], _T], stop: Stop, before_again: Callable[[], None] = lambda: None
+) -> _T:
+    """Return what ``call`` does; after a failure that may pass wait, and call again.
+
+    Six attempts, half a minute in all. Raises botocore's last error, ``Halt`` once the work is to
+    end, and what ``before_again`` raises.
+    """
+    for pause in _PAUSES_S:
+        try:
+            return call()
+        except client_errors() as error:
+            if not may_pass(error):
+                raise
+        before_again()
+        stop.pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads requests, no secret
+    return call()
+
+
+def client_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that a client of boto3's raises."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - loads late
+
+    return BotoCoreError, ClientError
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed later: no answer, or one that says so."""
+    from botocore.exceptions import ConnectionError as NoConnection  # noqa: PLC0415 - loads late
+    from botocore.exceptions import HTTPClientError  # noqa: PLC0415
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415
+
+    if isinstance(error, (NoConnection, HTTPClientError, ResponseParserError)):
+        return True
+    return status_of(error) in _PASSING_STATUS or code_of(error) in _PASSING_CODES
+
+
+def code_of(error: Exception) -> str:
+    """Return the store's code, empty where it gave none."""
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def status_of(error: Exception) -> int:
+    """Return the HTTP status, 0 where there was no answer."""
+    answer: dict[str, Any] = getattr(error, "response", {})
+    return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

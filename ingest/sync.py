@@ -1,0 +1,278 @@
+"""Make one tree like another: what to do is planned first (``ingest.plan``), then carried out.
+
+Every transfer of a tree is a sync: an upload or a download is one that looks at nothing on the
+other side and deletes nothing. Transfers come first, then copies within the destination, and
+deletes last, if everything before succeeded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from ingest import plan as planning
+from ingest.compare import compare_by
+from ingest.content import same_content
+from ingest.copier import Copying
+from ingest.downloader import Downloading, without_place
+from ingest.errors import StoreError
+from ingest.filters import key_filter
+from ingest.operation import Operation
+from ingest.plan import Copy, Deletes, Rules, Side, Skip
+from ingest.plan import Transfer as Send
+from ingest.storage.base import PLAIN
+from ingest.trees import LocalTree, StoreTree
+from ingest.uploader import Content, Uploading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ingest.compare import Mode
+    from ingest.errors import IngestError
+    from ingest.filters import Rule
+    from ingest.operation import Status, Verb
+    from ingest.plan import Action
+    from ingest.scan import Problem
+    from ingest.storage.base import Outcome, Transfer
+
+Tree = LocalTree | StoreTree
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a sync is asked for.
+
+    ``compare`` None sends everything, whatever the destination has. ``rules`` choose keys,
+    ``content`` says what objects are written with.
+    """
+
+    compare: Mode | None = "size-mtime"
+    delete: bool = False
+    max_delete: int | None = None
+    rules: tuple[Rule, ...] = ()
+    content: Content = field(default_factory=Content)
+    dry_run: bool = False
+
+
+class Mover(Protocol):
+    """Carries out what a plan says between two trees; an outcome's key is the target."""
+
+    @property
+    def verb(self) -> Verb:
+        """What sending is called."""
+
+    def send(self, sends: Iterator[Send]) -> Iterator[Outcome]:
+        """Write each source to its target."""
+
+    def copy(self, copies: Iterator[Copy]) -> Iterator[Outcome]:
+        """Copy what the destination has already."""
+
+    def delete(self, keys: Iterable[str]) -> Iterator[Outcome]:
+        """Delete from the destination."""
+
+
+def sync(
+    source: Tree, destination: Tree, options: Options, how: Transfer = PLAIN
+) -> Iterator[Operation]:
+    """Yield what is done, as it is done; in a dry run what would be, in order.
+
+    What fails is told and does not keep the rest from being done, but from being followed by
+    deletes. Raises ``NotFound`` where the source does not exist, and whatever reading a side
+    raises: then nothing is deleted.
+    """
+    return _Sync(source, destination, options, how).operations()
+
+
+def _mover(source: Tree, destination: Tree, content: Content, how: Transfer) -> Mover:
+    if isinstance(source, LocalTree) and isinstance(destination, StoreTree):
+        return Uploading(source, destination, content, how)
+    if isinstance(source, StoreTree) and isinstance(destination, LocalTree):
+        return Downloading(source, destination, how)
+    if isinstance(source, StoreTree) and isinstance(destination, StoreTree):
+        return Copying(source, destination, how)
+    raise StoreError("one of the two ends should be a store", hint="such as s3://bucket/prefix")
+
+
+class _Sync:
+    """One sync under way."""
+
+    def __init__(self, source: Tree, destination: Tree, options: Options, how: Transfer) -> None:
+        self._source = source
+        self._destination = destination
+        self._options = options
+        self._how = how
+        self._mover = _mover(source, destination, options.content, how)
+        self._chosen = key_filter(options.rules)
+        self._refused: set[str] = set()
+        self._failures = 0
+        self._aside: deque[Operation] = deque()
+        self._held: Action | None = None
+        self._under_way: dict[str, Send | Copy] = {}
+
+    def operations(self) -> Iterator[Operation]:
+        for operation in self._all():
+            yield from self._counted(operation)
+        yield from self._counted()
+
+    def _counted(self, *operations: Operation) -> Iterator[Operation]:
+        """Yield ``operations`` and those told from aside meanwhile, and count what failed."""
+        while operations or self._aside:
+            for operation in operations or (self._aside.popleft(),):
+                self._failures += operation.status == "failed"
+                yield operation
+            operations = ()
+
+    def _all(self) -> Iterator[Operation]:
+        yield from self._impossible()
+        actions = self._plan()
+        if self._options.dry_run:
+            for action in actions:
+                yield from self._planned(action)
+        else:
+            yield from self._outcomes(self._mover.send(self._sends(actions)))
+            actions = self._rest(actions)
+            yield from self._outcomes(self._mover.copy(self._copies(actions)))
+            for action in self._rest(actions):
+                if isinstance(action, Deletes):
+                    yield from self._delete(action)
+
+    def _impossible(self) -> Iterator[Operation]:
+        """Tell, before anything is transferred, what the destination's file system cannot hold."""
+        if isinstance(self._source, StoreTree) and isinstance(self._destination, LocalTree):
+            touch = not self._options.dry_run
+            for key, operation in without_place(
+                self._source, self._destination, self._chosen, touch=touch
+            ):
+                self._refused.add(key)
+                yield operation
+
+    # What is planned
+
+    def _plan(self) -> Iterator[Action]:
+        mode, same = self._options.compare, None
+        if mode is not None:
+            same = same_content(self._source, self._destination, self._how.threads)
+        rules = Rules(
+            compare_by(mode or "size", same),
+            delete=self._options.delete,
+            overwrite=self._how.overwrite,
+            empty_dirs=isinstance(self._source, LocalTree) and self._source.empty_dirs,
+            included=lambda key: key not in self._refused and self._chosen(key),
+        )
+        return planning.plan(*self._sides(), rules)
+
+    def _sides(self) -> tuple[Side, Side]:
+        source = self._source
+        here = source.side(self._report) if isinstance(source, LocalTree) else source.side()
+        if self._options.compare is None and self._how.overwrite:
+            return here, self._nothing()
+        if isinstance(self._destination, LocalTree):
+            there = self._destination.side(self._report, may_be_missing=True)
+            # Without hashes nothing is copied: files are read as fast as they would be hashed.
+            return here, Side(there.entries, is_tree=True)
+        return here, self._destination.side()
+
+    def _nothing(self) -> Side:
+        if isinstance(self._destination, LocalTree):
+            return Side((), is_tree=True)
+        return Side((), self._destination.prefix)
+
+    def _report(self, problem: Problem) -> None:
+        failed = problem.failed
+        self._aside.append(
+            Operation(
+                "scan",
+                problem.key,
+                status="failed" if failed else "skipped",
+                reason="" if failed else problem.message,
+                error=StoreError(problem.message) if failed else None,
+            )
+        )
+
+    def _planned(self, action: Action) -> Iterator[Operation]:
+        if isinstance(action, Send | Copy):
+            yield self._told(action, "planned")
+        elif isinstance(action, Skip):
+            yield self._kept(action)
+        elif isinstance(action, Deletes):
+            if refusal := self._refusal(action):
+                yield refusal
+            else:
+                for entry in action.entries:
+                    yield Operation("delete", self._destination.shown(entry.key), status="planned")
+
+    # What is carried out. The movers take the actions, from threads of their own.
+
+    def _sends(self, actions: Iterator[Action]) -> Iterator[Send]:
+        for action in actions:
+            if isinstance(action, Send):
+                self._under_way[action.target] = action
+                yield action
+            elif isinstance(action, Skip):
+                self._aside.append(self._kept(action))
+            elif isinstance(action, Copy | Deletes):
+                self._held = action
+                return
+
+    def _copies(self, actions: Iterator[Action]) -> Iterator[Copy]:
+        for action in actions:
+            if not isinstance(action, Copy):
+                self._held = action
+                return
+            self._under_way[action.target] = action
+            yield action
+
+    def _rest(self, actions: Iterator[Action]) -> Iterator[Action]:
+        """Yield ``actions`` with the one that ended the phase before back in front."""
+        held, self._held = self._held, None
+        if held is not None:
+            yield held
+        yield from actions
+
+    def _outcomes(self, outcomes: Iterator[Outcome]) -> Iterator[Operation]:
+        for outcome in outcomes:
+            action = self._under_way.pop(outcome.key)
+            if outcome.error:
+                yield self._told(action, "failed", outcome.error)
+            elif outcome.existed:
+                yield self._kept(action)
+            else:
+                yield self._told(action, "done")
+
+    def _delete(self, deletes: Deletes) -> Iterator[Operation]:
+        yield from self._counted()
+        if refusal := self._refusal(deletes):
+            yield refusal
+            return
+        for outcome in self._mover.delete(entry.key for entry in deletes.entries):
+            status: Status = "failed" if outcome.error else "done"
+            target = self._destination.shown(outcome.key)
+            yield Operation("delete", target, status=status, error=outcome.error)
+
+    def _refusal(self, deletes: Deletes) -> Operation | None:
+        target = self._destination.shown("")
+        error = planning.refuse_deletes(
+            deletes,
+            failures=self._failures,
+            max_delete=self._options.max_delete,
+            destination=target,
+        )
+        return Operation("delete", target, status="failed", error=error) if error else None
+
+    def _told(
+        self, action: Send | Copy, status: Status, error: IngestError | None = None
+    ) -> Operation:
+        entry, target = action.source, self._destination.shown(action.target)
+        if isinstance(action, Copy):
+            origin = self._destination.shown(action.origin)
+            return Operation("copy", target, origin, entry.size, status, "same content", error)
+        source = self._source.shown(entry.key)
+        return Operation(self._mover.verb, target, source, entry.size, status, action.reason, error)
+
+    def _kept(self, action: Send | Copy | Skip) -> Operation:
+        target = self._destination.shown(action.target)
+        source = self._source.shown(action.source.key)
+        return Operation(
+            self._mover.verb, target, source, status="skipped", reason="it is there already"
+        )
