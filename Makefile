@@ -4,13 +4,15 @@ BIN := .venv/bin
 RUNS ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format bench-ingest lock clean
+.PHONY: help run install test format bench-ingest lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: .venv/run.stamp ## run the daily ingest (a stand-in of TMDB where there is no key)
 	@$(BIN)/python handler.py $(EVENT)
+
+install: .venv/cli.stamp ## install the command: .venv/bin/ingest
 
 test: .venv/dev.stamp ## formatter, linter, types, tests
 	$(BIN)/ruff format --check .
@@ -25,11 +27,13 @@ format: .venv/dev.stamp ## format, and mend what the linter can mend
 bench-ingest: .venv/dev.stamp ## time and memory of the daily run beside the plain way
 	@$(BIN)/python bench/ingest.py --runs $(RUNS)
 
+LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
+    --generate-hashes --quiet --custom-compile-command "make lock"
+
 lock: .venv/dev.stamp ## pin the requirements anew, with hashes, from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
-	    --generate-hashes --quiet --custom-compile-command "make lock" -o requirements.txt
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
-	    --generate-hashes --quiet --custom-compile-command "make lock" -o requirements-dev.txt
+	$(LOCK) -o requirements.txt
+	$(LOCK) --extra cli -o requirements-cli.txt
+	$(LOCK) --extra cli --group dev -o requirements-dev.txt
 
 clean: ## remove what the targets above made, but not the lake
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -41,6 +45,11 @@ clean: ## remove what the targets above made, but not the lake
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/dev.stamp: requirements-dev.txt .venv/run.stamp
+.venv/cli.stamp: requirements-cli.txt pyproject.toml .venv/run.stamp
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-cli.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/cli.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

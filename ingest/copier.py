@@ -13,7 +13,7 @@ from ingest.storage.base import PLAIN, CopyItem, Entry, GetItem, Outcome, PutIte
 from ingest.storage.bulk import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ingest.operation import Verb
     from ingest.plan import Copy
@@ -51,10 +51,6 @@ class Copying:
             for copy in copies
         )
         return self._destination.store.copy_many(items, self._how)
-
-    def delete(self, keys: Iterable[str]) -> Iterator[Outcome]:
-        """Delete objects of the destination."""
-        return self._destination.store.delete_many(keys, self._how)
 
     def _through_here(self, sends: Iterator[Send]) -> Iterator[Outcome]:
         """Download and upload by the batch, so that both sides are checked as ever."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ingest.errors import IngestError, StoreError
+from ingest.errors import IngestError
 from ingest.landing import Landing, PathPlan, Problem, probe
 from ingest.operation import Operation
 from ingest.plan import Transfer as Send
 from ingest.storage.base import GetItem, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from ingest.operation import Verb
     from ingest.plan import Copy
@@ -50,18 +49,6 @@ class Downloading:
         """Download them: a directory has no hashes that a plan could know origins by."""
         return self.send(Send(copy.source, copy.target, "new") for copy in copies)
 
-    def delete(self, keys: Iterable[str]) -> Iterator[Outcome]:
-        """Delete files; their directories stay."""
-        for key in keys:
-            path = self._destination.path(key)
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                failure = StoreError(f"cannot delete {path}: {error.strerror or error}")
-                yield Outcome(key, 0, failure)
-            else:
-                yield Outcome(key, 0)
-
 
 def without_place(
     source: StoreTree, destination: LocalTree, chosen: Callable[[str], bool], *, touch: bool
@@ -91,10 +78,3 @@ def _make_directory(landing: Landing, path: str) -> Outcome:
     except IngestError as error:
         return Outcome(path, 0, error)
     return Outcome(path, 0)
-
-
-def download_file(source: StoreTree, key: str, path: Path, how: Transfer) -> Outcome:
-    """Download one object to ``path``, whole or not at all. Raises ``NotFound``."""
-    entry = source.store.head(key)
-    with Landing(path.parent, overwrite=how.overwrite) as landing:
-        return next(iter(source.store.get_many([GetItem(entry, path.name)], landing, how)))

@@ -5,6 +5,7 @@
     IngestError
     ├── SettingsError         a setting is missing or wrong                     exit 2
     ├── EventError            an invocation event is not one we know            exit 2
+    ├── UsageError            what was asked for makes no sense                 exit 2
     ├── CredentialsRefused    TMDB or the store refuses the credentials         exit 3
     ├── TmdbError             TMDB gave no usable answer                        exit 1
     │   ├── UnknownParameter  a parameter TMDB would silently ignore
@@ -47,6 +48,12 @@ class SettingsError(IngestError):
 
 class EventError(IngestError):
     """An invocation event is not one of those the handler knows; names the field."""
+
+    exit_code = 2
+
+
+class UsageError(IngestError):
+    """What was asked for on the command line, or in a call, makes no sense."""
 
     exit_code = 2
 

@@ -9,7 +9,7 @@ is a run that does something other than what was asked.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import MAXYEAR, UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import EventError
@@ -76,7 +76,8 @@ def _wrong(name: str, value: object, should: str) -> EventError:
 def _moment(name: str, value: object) -> datetime:
     try:
         moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
-        if moment.tzinfo:
+        # At the ends of the calendar there is no day in every time zone.
+        if moment.tzinfo and 1 < moment.year < MAXYEAR:
             return moment.astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         pass

@@ -351,14 +351,14 @@ class _Target:
     overwrite: bool
     sync: bool
 
-    def commit(self, fd: int, mtime_ns: int | None) -> bool:
-        """Give the complete file its name; False where it is taken and is to be left alone."""
+    def seal(self, fd: int, mtime_ns: int | None) -> None:
         if mtime_ns is not None:
             os.utime(fd, ns=(mtime_ns, mtime_ns))
         if self.sync:
             os.fsync(fd)
-        else:
-            os.close(os.dup(fd))  # some network file systems report a failed write only on closing
+
+    def commit(self) -> bool:
+        """Give the complete file its name; False where it is taken and is to be left alone."""
         at = self.directory.fd
         if self.overwrite:
             os.rename(self.partial, self.name, src_dir_fd=at, dst_dir_fd=at)
@@ -467,15 +467,12 @@ class Landing:
         """
         parent, _, name = path.rpartition("/")
         with self._inside(parent, path) as directory:
-            target, fd = self._begin(directory, name)
             try:
-                _write_at(fd, content, 0)
-                return target.commit(fd, mtime_ns)
-            except BaseException:
-                target.discard()
-                raise
-            finally:
-                os.close(fd)
+                return self._write(directory, name, content, mtime_ns)
+            except FileNotFoundError:
+                # Another run that wrote this file took our partial one for a leftover, but that
+                # happens only once; and where the directory is gone, this fails as well.
+                return self._write(directory, name, content, mtime_ns)
 
     def open(self, path: str, size: int, *, part_size: int, identity: str | None) -> Partial:
         """Begin a file of ``size`` bytes, or go on with what an earlier run left of it.
@@ -532,13 +529,21 @@ class Landing:
         partial = f".{stem}.{tag}.partial"
         return _Target(directory, name, stem, partial, self._overwrite, self._sync)
 
-    def _begin(self, directory: _Directory, name: str) -> tuple[_Target, int]:
-        while True:
-            target = self._target(directory, name, self._own_tag())
-            fd = os.open(target.partial, _NEW, 0o666, dir_fd=directory.fd)
-            # Before it is locked, another run may take it for a leftover.
-            with contextlib.suppress(BlockingIOError):
-                return target, _own(fd, target.partial, directory.fd)
+    def _write(
+        self, directory: _Directory, name: str, content: ReadableBuffer, mtime_ns: int | None
+    ) -> bool:
+        target = self._target(directory, name, self._own_tag())
+        fd = os.open(target.partial, _NEW, 0o666, dir_fd=directory.fd)
+        try:
+            try:
+                _write_at(fd, content, 0)
+                target.seal(fd, mtime_ns)
+            finally:
+                os.close(fd)  # some network file systems report a failed write only now
+            return target.commit()
+        except BaseException:
+            target.discard()
+            raise
 
     def _own_tag(self) -> str:
         return f"{self._token}{next(self._numbers):08x}"
@@ -621,7 +626,9 @@ class Partial:
             if check:
                 check(_content(self._fd, self.size))
             os.ftruncate(self._fd, self.size)
-            landed = self._target.commit(self._fd, mtime_ns)
+            self._target.seal(self._fd, mtime_ns)
+            os.close(os.dup(self._fd))  # reports failed writes as above, and keeps the lock
+            landed = self._target.commit()
         except Exception as error:
             self.discard()
             if isinstance(error, OSError):
@@ -695,8 +702,8 @@ def _open_partial(name: str, at: int) -> int:
 def _own(fd: int, name: str, at: int) -> int:
     """Lock a partial file just opened; raise, and close it, where it is another's or not a file.
 
-    Its name is looked up under the lock. Who had the lock before may have renamed it, and then it
-    is complete and never to be written to; or removed it as a leftover.
+    Its name is looked up under the lock: who had the lock before may have renamed it, and then it
+    is complete and never to be written to.
     """
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, fd)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ingest.errors import StoreError
+
 if TYPE_CHECKING:
     from ingest.errors import IngestError
+    from ingest.scan import Problem
 
-Verb = Literal["upload", "download", "copy", "delete", "scan"]
+Verb = Literal["upload", "download", "copy", "delete", "scan", "verify"]
 Status = Literal["done", "planned", "skipped", "failed"]
 
 
@@ -54,3 +57,10 @@ class Operation:
                 return f"would {self.verb} {where}{reason}"
             case _:
                 return f"{self.verb} {where}{reason}"
+
+
+def from_problem(problem: Problem) -> Operation:
+    """Return what is told of something that a scan found and could not yield."""
+    if not problem.failed:
+        return Operation("scan", problem.key, status="skipped", reason=problem.message)
+    return Operation("scan", problem.key, status="failed", error=StoreError(problem.message))

@@ -64,3 +64,21 @@ class Backoff:
         """Return the seconds to wait after the failed ``attempt``, counted from 0."""
         whole = min(self.cap_s, self.base_s * 2.0**attempt)
         return whole * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+
+class ByteRate:
+    """At most so many bytes a second over all threads, in steps of what is moved at once."""
+
+    def __init__(self, bytes_per_s: float) -> None:
+        """Limit to ``bytes_per_s``."""
+        self._bytes_per_s = bytes_per_s
+        self._free_at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def delay_s(self, size: int) -> float:
+        """Book ``size`` bytes and return the seconds to wait before they may be moved."""
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._free_at)
+            self._free_at = start + size / self._bytes_per_s
+            return start - now

@@ -22,8 +22,10 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 from ingest import rawzone
-from ingest.errors import BucketNotFound, IngestError, NotFound, RunFailed
+from ingest.errors import BucketNotFound, IngestError, NotFound, RunFailed, SettingsError
+from ingest.event import parse_event
 from ingest.fetcher import fetch, fetch_details
+from ingest.pacing import Deadline
 from ingest.rawzone import Partition
 from ingest.serializer import Format, deserialize, serialize
 from ingest.settings import DEFAULT_LAKE
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
     from ingest.event import RunRequest
     from ingest.fetcher import Dataset, Fetched
-    from ingest.pacing import Deadline
     from ingest.rawzone import Manifest
     from ingest.settings import Settings
     from ingest.storage.base import Lake
@@ -128,7 +129,22 @@ class RunReport:
         raise RunFailed(f"{self.message}: {told}", causes=causes)
 
 
-def new_run_id() -> str:
+def run_event(event: object, settings: Settings, seconds: float) -> RunReport:
+    """Run what ``event`` asks for, with at most ``seconds`` for TMDB; see ``run``.
+
+    Raises ``EventError`` for an event that is not known, ``SettingsError`` where TMDB has no
+    credentials.
+    """
+    request = parse_event(event)
+    if not settings.has_tmdb_credentials:
+        raise SettingsError(
+            "TMDB_ACCESS_TOKEN is not set; it should be a v4 access token of TMDB "
+            "(or TMDB_API_KEY a v3 key)"
+        )
+    return run(request, settings, Deadline(seconds), _new_run_id())
+
+
+def _new_run_id() -> str:
     """Return a new id, which sorts by time."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 

@@ -93,6 +93,8 @@ def _date(text: str) -> date:
 
 
 def _url(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise _WrongError("a URL of printable ASCII without spaces")
     if not {"@", "?", "#"}.isdisjoint(text):
         raise _WrongSecretError("a URL without user, query or fragment")
     try:
@@ -311,6 +313,27 @@ VARIABLES: tuple[Variable, ...] = (
     ),
 )
 
+_STORE_FIELDS = frozenset({"endpoint_url", "region"})
+
+DIRECTORY_VARIABLES: tuple[Variable, ...] = (
+    Variable("source_bucket", "SOURCE_BUCKET", _BUCKET, "Bucket to download from."),
+    Variable(
+        "source_dir",
+        "SOURCE_DIR",
+        _prefix,
+        "Directory of that bucket, which lands in downloads/ under its own name.",
+    ),
+    Variable("target_bucket", "TARGET_BUCKET", _BUCKET, "Bucket to upload to."),
+    Variable("target_dir", "TARGET_DIR", _prefix, "Directory of that bucket to upload into."),
+    Variable(
+        "source_local_dir",
+        "SOURCE_LOCAL_DIR",
+        _prefix,
+        "Directory to upload, inside of downloads/.",
+    ),
+)
+"""What ``ingest upload`` and ``ingest download`` take where they are given no arguments."""
+
 _AWS_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _OLDER_NAMES = ("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "SESSION_TOKEN")
 
@@ -358,6 +381,54 @@ class Settings:
         return bool(self.tmdb_access_token or self.tmdb_api_key)
 
 
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The settings of an S3 API alone."""
+
+    endpoint_url: str | None
+    region: str | None
+    access_key: AccessKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class Directories:
+    """What is moved where, as the environment says. Fields are in ``DIRECTORY_VARIABLES``."""
+
+    source_bucket: str | None
+    source_dir: str | None
+    target_bucket: str | None
+    target_dir: str | None
+    source_local_dir: str | None
+
+
+def load_store(environ: Mapping[str, str] | None = None) -> StoreSettings:
+    """Read and check what concerns the store alone: no other setting matters to a transfer.
+
+    Raises ``SettingsError`` as ``load`` does.
+    """
+    env = os.environ if environ is None else environ
+    values = {
+        variable.field: _value(env, variable)
+        for variable in VARIABLES
+        if variable.field in _STORE_FIELDS
+    }
+    return StoreSettings(**values, access_key=_access_key(env))
+
+
+def load_directories(environ: Mapping[str, str] | None = None) -> Directories:
+    """Read and check ``DIRECTORY_VARIABLES``. Raises ``SettingsError`` as ``load`` does."""
+    env = os.environ if environ is None else environ
+    return Directories(
+        **{variable.field: _value(env, variable) for variable in DIRECTORY_VARIABLES}
+    )
+
+
+def in_lambda(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether this process is a function of AWS Lambda."""
+    env = os.environ if environ is None else environ
+    return bool(env.get("AWS_LAMBDA_FUNCTION_NAME"))
+
+
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check every setting of ``environ`` (the process's own by default).
 
@@ -366,13 +437,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """
     env = os.environ if environ is None else environ
     values = {variable.field: _value(env, variable) for variable in VARIABLES}
-    in_lambda = "AWS_LAMBDA_FUNCTION_NAME" in env
-    settings = Settings(**values, access_key=_access_key(env, in_lambda), in_lambda=in_lambda)
-    if in_lambda and not settings.bucket:
+    settings = Settings(**values, access_key=_access_key(env), in_lambda=in_lambda(env))
+    if settings.in_lambda and not settings.bucket:
         raise SettingsError(
             "BUCKET_NAME is not set; in Lambda it should be the bucket of the data lake"
         )
-    if in_lambda and not settings.has_tmdb_credentials:
+    if settings.in_lambda and not settings.has_tmdb_credentials:
         raise SettingsError(
             "TMDB_ACCESS_TOKEN is not set; in Lambda it should be a v4 access token of TMDB "
             "(or TMDB_API_KEY a v3 key)"
@@ -409,23 +479,27 @@ def _read(env: Mapping[str, str], name: str, *, secret: bool) -> str:
         return text
     if text:
         raise SettingsError(f"{name} and {name}_FILE are both set; only one of them should be")
+    reason: str | None = "it is empty"
     try:
-        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        if found := Path(file).read_text(encoding="utf-8").rstrip("\r\n"):
+            return found
+    except OSError as error:
+        reason = error.strerror
+    except ValueError:
+        reason = "it is not UTF-8 text"
     # Somebody may have put the secret itself where the name of its file belongs.
-    shown = _shown(file, secret="/" not in file)
+    shown = _shown(file, secret=not file.startswith(("/", "./", "../")))
     raise SettingsError(f"{name}_FILE holds {shown}; it should be a readable file: {reason}")
 
 
-def _access_key(env: Mapping[str, str], in_lambda: bool) -> AccessKey | None:  # noqa: FBT001
+def _access_key(env: Mapping[str, str]) -> AccessKey | None:
     """Return the key pair of the environment, or None: the rest of the AWS chain decides.
 
     The standard names win, except in Lambda: there they always hold the function's role and
     cannot be set, so that a key given under the older names is the one that is meant.
     """
     families = [_AWS_NAMES, _OLDER_NAMES]
-    for names in reversed(families) if in_lambda else families:
+    for names in reversed(families) if in_lambda(env) else families:
         values = list(_secrets(env, names))
         if values[0] and values[1]:
             return AccessKey(values[0], values[1], values[2] or None)

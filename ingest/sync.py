@@ -18,7 +18,7 @@ from ingest.copier import Copying
 from ingest.downloader import Downloading, without_place
 from ingest.errors import StoreError
 from ingest.filters import key_filter
-from ingest.operation import Operation
+from ingest.operation import Operation, from_problem
 from ingest.plan import Copy, Deletes, Rules, Side, Skip
 from ingest.plan import Transfer as Send
 from ingest.storage.base import PLAIN
@@ -26,7 +26,7 @@ from ingest.trees import LocalTree, StoreTree
 from ingest.uploader import Content, Uploading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ingest.compare import Mode
     from ingest.errors import IngestError
@@ -38,13 +38,15 @@ if TYPE_CHECKING:
 
 Tree = LocalTree | StoreTree
 
+_MOVED_AT_ONCE = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a sync is asked for.
 
     ``compare`` None sends everything, whatever the destination has. ``rules`` choose keys,
-    ``content`` says what objects are written with.
+    ``content`` says what objects are written with. ``move`` deletes each source once it is sent.
     """
 
     compare: Mode | None = "size-mtime"
@@ -52,6 +54,7 @@ class Options:
     max_delete: int | None = None
     rules: tuple[Rule, ...] = ()
     content: Content = field(default_factory=Content)
+    move: bool = False
     dry_run: bool = False
 
 
@@ -68,9 +71,6 @@ class Mover(Protocol):
     def copy(self, copies: Iterator[Copy]) -> Iterator[Outcome]:
         """Copy what the destination has already."""
 
-    def delete(self, keys: Iterable[str]) -> Iterator[Outcome]:
-        """Delete from the destination."""
-
 
 def sync(
     source: Tree, destination: Tree, options: Options, how: Transfer = PLAIN
@@ -82,6 +82,13 @@ def sync(
     raises: then nothing is deleted.
     """
     return _Sync(source, destination, options, how).operations()
+
+
+def send_one(
+    source: Tree, destination: Tree, one: Send, options: Options, how: Transfer = PLAIN
+) -> Iterator[Operation]:
+    """Do what ``one`` says, and nothing else; see ``sync`` for the rest."""
+    return _Sync(source, destination, options, how).operations(iter([one]))
 
 
 def _mover(source: Tree, destination: Tree, content: Content, how: Transfer) -> Mover:
@@ -109,9 +116,10 @@ class _Sync:
         self._aside: deque[Operation] = deque()
         self._held: Action | None = None
         self._under_way: dict[str, Send | Copy] = {}
+        self._moved: list[str] = []
 
-    def operations(self) -> Iterator[Operation]:
-        for operation in self._all():
+    def operations(self, actions: Iterator[Action] | None = None) -> Iterator[Operation]:
+        for operation in self._carried_out(actions) if actions else self._planned_and_done():
             yield from self._counted(operation)
         yield from self._counted()
 
@@ -123,19 +131,22 @@ class _Sync:
                 yield operation
             operations = ()
 
-    def _all(self) -> Iterator[Operation]:
+    def _planned_and_done(self) -> Iterator[Operation]:
         yield from self._impossible()
-        actions = self._plan()
+        yield from self._carried_out(self._plan())
+
+    def _carried_out(self, actions: Iterator[Action]) -> Iterator[Operation]:
         if self._options.dry_run:
             for action in actions:
                 yield from self._planned(action)
-        else:
-            yield from self._outcomes(self._mover.send(self._sends(actions)))
-            actions = self._rest(actions)
-            yield from self._outcomes(self._mover.copy(self._copies(actions)))
-            for action in self._rest(actions):
-                if isinstance(action, Deletes):
-                    yield from self._delete(action)
+            return
+        yield from self._outcomes(self._mover.send(self._sends(actions)))
+        actions = self._rest(actions)
+        yield from self._outcomes(self._mover.copy(self._copies(actions)))
+        yield from self._delete_moved()
+        for action in self._rest(actions):
+            if isinstance(action, Deletes):
+                yield from self._delete(action)
 
     def _impossible(self) -> Iterator[Operation]:
         """Tell, before anything is transferred, what the destination's file system cannot hold."""
@@ -179,20 +190,14 @@ class _Sync:
         return Side((), self._destination.prefix)
 
     def _report(self, problem: Problem) -> None:
-        failed = problem.failed
-        self._aside.append(
-            Operation(
-                "scan",
-                problem.key,
-                status="failed" if failed else "skipped",
-                reason="" if failed else problem.message,
-                error=StoreError(problem.message) if failed else None,
-            )
-        )
+        self._aside.append(from_problem(problem))
 
     def _planned(self, action: Action) -> Iterator[Operation]:
         if isinstance(action, Send | Copy):
             yield self._told(action, "planned")
+            if self._options.move:
+                source = self._source.shown(action.source.key)
+                yield Operation("delete", source, status="planned", reason="moved")
         elif isinstance(action, Skip):
             yield self._kept(action)
         elif isinstance(action, Deletes):
@@ -239,13 +244,26 @@ class _Sync:
                 yield self._kept(action)
             else:
                 yield self._told(action, "done")
+                if self._options.move:
+                    self._moved.append(action.source.key)
+                    if len(self._moved) == _MOVED_AT_ONCE:
+                        yield from self._delete_moved()
+
+    def _delete_moved(self) -> Iterator[Operation]:
+        """Delete the sources of what has arrived."""
+        moved, self._moved = self._moved, []
+        for outcome in self._source.delete(moved, self._how):
+            status: Status = "failed" if outcome.error else "done"
+            source = self._source.shown(outcome.key)
+            yield Operation("delete", source, status=status, reason="moved", error=outcome.error)
 
     def _delete(self, deletes: Deletes) -> Iterator[Operation]:
         yield from self._counted()
         if refusal := self._refusal(deletes):
             yield refusal
             return
-        for outcome in self._mover.delete(entry.key for entry in deletes.entries):
+        keys = [entry.key for entry in deletes.entries]
+        for outcome in self._destination.delete(keys, self._how):
             status: Status = "failed" if outcome.error else "done"
             target = self._destination.shown(outcome.key)
             yield Operation("delete", target, status=status, error=outcome.error)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ingest.errors import NotFound
+from ingest.errors import NotFound, StoreError
 from ingest.plan import Side
-from ingest.scan import Scan, scan
+from ingest.scan import LocalEntry, Scan, scan
+from ingest.storage.base import Outcome
 from ingest.storage.etags import etag_of, is_md5
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from ingest.scan import Problem
-    from ingest.storage.base import Entry, Store
+    from ingest.storage.base import Entry, Store, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,31 @@ class LocalTree:
         """Return where the file of ``key`` is."""
         return self.root / key
 
+    def delete(self, keys: Iterable[str], how: Transfer) -> Iterator[Outcome]:  # noqa: ARG002 - as of a store
+        """Delete files; their directories stay."""
+        for key in keys:
+            path = self.path(key)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                failure = StoreError(f"cannot delete {path}: {error.strerror or error}")
+                yield Outcome(key, 0, failure)
+            else:
+                yield Outcome(key, 0)
+
+    def entry(self, key: str) -> Entry:
+        """Return the one file ``key``, which may be a link. Raises ``NotFound``, ``StoreError``."""
+        path = self.path(key)
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            raise NotFound(f"{path} does not exist") from None
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror or error}") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreError(f"{path} is no regular file", hint="for a directory: --recursive")
+        return LocalEntry(key, found.st_size, found.st_mtime, None, found)
+
     def _md5(self, entry: Entry) -> str | None:
         try:
             return etag_of(self.path(entry.key), None)
@@ -67,6 +94,14 @@ class StoreTree:
     def side(self) -> Side:
         """Return the objects as one side of a plan."""
         return Side(self.store.list(self.prefix), self.prefix, hash_of=_md5_etag)
+
+    def delete(self, keys: Iterable[str], how: Transfer) -> Iterator[Outcome]:
+        """Delete objects."""
+        return self.store.delete_many(keys, how)
+
+    def entry(self, key: str) -> Entry:
+        """Return the one object ``key``, a whole one. Raises ``NotFound``."""
+        return self.store.head(key)
 
     def shown(self, key: str) -> str:
         """Return the URL of ``key``, a whole one."""

@@ -102,10 +102,6 @@ class Uploading:
         )
         return self._destination.store.copy_many(items, self._how)
 
-    def delete(self, keys: Iterable[str]) -> Iterator[Outcome]:
-        """Delete objects."""
-        return self._destination.store.delete_many(keys, self._how)
-
     def _item(self, send: Send) -> PutItem:
         entry = send.source
         if entry.key.endswith("/"):

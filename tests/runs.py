@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 from urllib.parse import unquote, urlsplit
+from xml.sax.saxutils import unescape
 
 import requests
 
@@ -70,7 +72,7 @@ def _alone(environ: Mapping[str, str]) -> Iterator[None]:
     logger = logging.getLogger("ingest")
     with (
         mock.patch.dict(os.environ, environ),
-        mock.patch("ingest.tmdb.Backoff", lambda: Backoff(base_s=0.0)),
+        mock.patch("ingest.tmdb.Backoff", return_value=Backoff(base_s=0.0)),
     ):
         try:
             yield
@@ -193,8 +195,9 @@ def served(sandbox: Sandbox, path: str, until: str) -> list[Any]:
 
 
 class WatchedBucket:
-    """A new bucket of a real server, behind a proxy that notes each request.
+    """A new bucket of a real server, behind a proxy that notes each request: method and key.
 
+    A bulk delete is noted as a DELETE of each of its keys.
     ``refuse`` gets method and key, and may name the S3 error to answer with instead. It is called
     before the server sees anything.
     """
@@ -239,9 +242,13 @@ class WatchedBucket:
         class Handler(BaseHTTPRequestHandler):
             def _pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                key = unquote(urlsplit(self.path).path).removeprefix(f"/{watched.bucket}/")
-                watched.seen.append((self.command, key))
-                code = watched._refuse(self.command, key)
+                address = urlsplit(self.path)
+                asked = [(self.command, unquote(address.path).removeprefix(f"/{watched.bucket}/"))]
+                if self.command == "POST" and "delete" in address.query:
+                    keys = re.findall("<Key>(.*?)</Key>", body.decode())
+                    asked = [("DELETE", unescape(key)) for key in keys]
+                watched.seen += asked
+                code = next(filter(None, (watched._refuse(*each) for each in asked)), None)
                 if code:
                     text = f"<Error><Code>{code}</Code><Message>Not\nhere.</Message></Error>"
                     status = 404 if code.startswith("NoSuch") else 403

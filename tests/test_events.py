@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from ingest.event import RunRequest, parse_event
 from ingest.fetcher import SERIES
 from support import REPOSITORY

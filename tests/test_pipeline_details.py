@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from runs import MOVIES, SCHEDULED, SERIES, exact, files, manifest, report, statuses, variables
 
 from ingest.errors import IngestError
 from ingest.sandbox import SANDBOX_API_KEY, Fault
+from runs import MOVIES, SCHEDULED, SERIES, exact, files, manifest, report, statuses, variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from ingest.errors import IngestError
+from ingest.sandbox import Fault
 from runs import (
     COMMITTED,
     HANDLER,
@@ -27,9 +30,6 @@ from runs import (
     statuses,
     variables,
 )
-
-from ingest.errors import IngestError
-from ingest.sandbox import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +136,9 @@ def test_missing_details_are_fetched_for_the_ids_in_the_lake(
     sandbox = stand_in()
     body = report(event, variables(sandbox, TMDB_DETAILS="true"))
     assert statuses(body) == {"series": "skipped", "series_details": "landed"}
-    (details,) = (value for key, value in files().items() if key.endswith("details_2026-11-20.json"))
+    (details,) = (
+        value for key, value in files().items() if key.endswith("details_2026-11-20.json")
+    )
     assert asked(sandbox) == {f"/tv/{record['id']}" for record in json.loads(details)}
     assert len(sandbox.requests) == 4
 

@@ -20,12 +20,12 @@ _REFUSALS = frozenset(
         "TokenRefreshRequired",
     }
 )
-_REGION_HINT = "set REGION_NAME to the region of the bucket"
+_REGION_HINT = "set REGION_NAME, or --region, to the region of the bucket"
 _HINTS = {
-    "AccessDenied": "the run needs s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket",
+    "AccessDenied": "the key may lack s3:GetObject, s3:PutObject, s3:DeleteObject or s3:ListBucket",
     "AuthorizationHeaderMalformed": _REGION_HINT,
     "IllegalLocationConstraintException": _REGION_HINT,
-    "NoSuchBucket": "check BUCKET_NAME and ENDPOINT_URL",
+    "NoSuchBucket": "check BUCKET_NAME and ENDPOINT_URL, or the URL and --endpoint-url",
     "PermanentRedirect": _REGION_HINT,
     "RequestTimeTooSkewed": "set this machine's clock",
     "TemporaryRedirect": _REGION_HINT,

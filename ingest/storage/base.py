@@ -102,12 +102,15 @@ class Transfer:
 
     ``moved`` is called, from any thread, with the bytes of each step. ``pace`` is called before
     bytes are sent or asked for, with their number, and waits as long as a limit demands. Where
-    ``cancelled`` is set, nothing new is begun.
+    ``cancelled`` is set, nothing new is begun. What is there of a large file is kept after a
+    failure, to go on from, where ``keep_partial``; on this machine's disk, after a transfer was
+    cancelled, only where ``keep_cancelled``.
     """
 
     threads: int = 16
     overwrite: bool = True
     keep_partial: bool = True
+    keep_cancelled: bool = False
     moved: Callable[[int], None] = _ignore
     pace: Callable[[int], None] = _ignore
     cancelled: threading.Event = field(default_factory=threading.Event)

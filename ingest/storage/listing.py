@@ -30,7 +30,7 @@ from xml.parsers.expat import errors as expat
 from ingest.errors import IngestError, StoreError
 from ingest.pacing import Backoff
 from ingest.storage.answers import error_of
-from ingest.storage.base import Entry
+from ingest.storage.base import Entry, Prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,13 +95,6 @@ class Place:
     style: ListingStyle = ListingStyle()
     backoff: Backoff = _BACKOFF
     wait: Callable[[float], None] = field(default=time.sleep, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """All objects below ``key``, which ends in the delimiter, as one item of a listing."""
-
-    key: str
 
 
 def list_objects(place: Place, prefix: str = "", start_after: str = "") -> Iterator[Entry]:
@@ -243,7 +236,7 @@ class _Client:
 
     def _get(self, url: str) -> tuple[int, str, bytes]:
         """Return status, the region of the bucket where the store says it, and the body."""
-        from urllib3 import exceptions  # noqa: PLC0415 - see the tests: nothing loads before use
+        from urllib3 import exceptions  # noqa: PLC0415 - nothing is loaded before it is needed
 
         try:
             answer = self._connections.urlopen(
@@ -254,9 +247,8 @@ class _Client:
                 preload_content=False,
             )
             self._answered = True
-            with closing(answer):
+            with closing(answer):  # read to its end, the connection is free for the next page
                 body = answer.read(_PAGE_BYTES + 1)
-                answer.release_conn()
         except exceptions.HTTPError as error:
             reason = _reason(error)
             if isinstance(error, exceptions.LocationValueError) or "CERTIFICATE" in reason:
@@ -361,7 +353,7 @@ def _address(place: Place) -> str:
 
 def _signed(place: Place, url: str) -> dict[str, str]:
     """Return the headers that sign a GET of ``url``."""
-    from botocore.auth import S3SigV4Auth  # noqa: PLC0415 - boto3's half second, if only a part
+    from botocore.auth import S3SigV4Auth  # noqa: PLC0415 - a tenth of a second
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415
     from botocore.credentials import Credentials  # noqa: PLC0415
 

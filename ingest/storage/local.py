@@ -6,18 +6,17 @@ For trees of our own making, whose keys are plain: the ends of a transfer of any
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ingest.errors import NotFound, StoreError
+from ingest.landing import Landing
 from ingest.storage.base import PLAIN, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from ingest.storage.base import PutItem, Transfer
 
@@ -34,15 +33,22 @@ class LocalStore:
         """The directory, as it was given."""
         return str(self._root)
 
-    def put_many(self, items: Iterable[PutItem], how: Transfer = PLAIN) -> Iterator[Outcome]:  # noqa: ARG002 - one file after the other
-        """Write each item to a temporary file beside its destination, sync it and rename it."""
+    def put_many(self, items: Iterable[PutItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
+        """Write each item to a partial file beside its destination, sync it and rename it."""
         for item in items:
             try:
-                yield Outcome(item.key, self._put(item))
+                content = (
+                    item.source if isinstance(item.source, bytes) else item.source.read_bytes()
+                )
+                with Landing(self._root, overwrite=how.overwrite, sync=True) as landing:
+                    landed = landing.write(item.key, content)
             except OSError as error:
-                yield Outcome(item.key, 0, self._error("write", item.key, error))
+                failure = StoreError(f"cannot read {item.source!r}: {error.strerror or error}")
+                yield Outcome(item.key, 0, failure)
             except StoreError as error:
                 yield Outcome(item.key, 0, error)
+            else:
+                yield Outcome(item.key, len(content), existed=not landed)
 
     def read(self, key: str) -> bytes:
         """Return a file's content."""
@@ -73,29 +79,6 @@ class LocalStore:
         except OSError as error:
             raise self._error("list", directory, error) from None
         return {directory + entry.name for entry in found if entry.is_file(follow_symlinks=False)}
-
-    def _put(self, item: PutItem) -> int:
-        path = self._path(item.key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The dot hides it from readers of the lake; the directory is the destination's own, so
-        # that the rename stays on one file system.
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            with partial.open("xb") as target:
-                if isinstance(item.source, Path):
-                    with item.source.open("rb") as source:
-                        shutil.copyfileobj(source, target, 1_048_576)
-                else:
-                    target.write(item.source)
-                target.flush()
-                os.fsync(target.fileno())
-                size = target.tell()
-            partial.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
-        return size
 
     def _path(self, key: str) -> Path:
         """Return where ``key`` lives; a key that would leave the directory is an error."""

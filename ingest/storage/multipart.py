@@ -336,11 +336,16 @@ def _check_object(job: _Job, sending: _Sending) -> None:
 
 
 def _has_headers(head: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """Whether content type and metadata are those asked for: a resumed upload has its own."""
+    """Whether content type and metadata do not differ: a resumed upload has its own.
+
+    What the store does not keep at all is no difference.
+    """
+    found = {name.lower(): text for name, text in head["Metadata"].items()}
     metadata: Mapping[str, str] = asked.get("Metadata", {})
-    same_type = "ContentType" not in asked or head["ContentType"] == asked["ContentType"]
-    found = head["Metadata"]
-    return same_type and all(found.get(name.lower()) == text for name, text in metadata.items())
+    same_type = head["ContentType"] == asked.get("ContentType", head["ContentType"])
+    return same_type and all(
+        found.get(name.lower(), text) == text for name, text in metadata.items()
+    )
 
 
 def _leave(job: _Job, upload: _Upload, *, changed: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import threading
@@ -115,12 +116,19 @@ class Receiver:
         with self._landing.open(
             item.path, entry.size, part_size=_PART, identity=identity
         ) as partial:
-            done = sum(part.size for part in partial.missing)
-            self._how.moved(entry.size - done)
-            for _ in in_threads(
-                lambda part: self._get_part(item, partial, part), partial.missing, _PARTS_AT_ONCE
-            ):
-                pass
+            self._how.moved(entry.size - sum(part.size for part in partial.missing))
+            try:
+                for _ in in_threads(
+                    functools.partial(self._get_part, item, partial),
+                    partial.missing,
+                    _PARTS_AT_ONCE,
+                ):
+                    pass
+            except BaseException:
+                cancelled = self._how.cancelled.is_set()
+                if not (self._how.keep_cancelled if cancelled else self._how.keep_partial):
+                    partial.discard()
+                raise
             landed = partial.commit(mtime_ns=round(entry.modified * 1e9))
         return Outcome(item.path, entry.size, existed=not landed)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _DELETE_BATCH = 1_000
 _FEW = 10
 """So many deletes cost less one by one than boto3 costs to load."""
+_PIECE = 1024**2
 _LARGEST_COPY = 5 * 1024**3
 
 
@@ -79,6 +80,14 @@ class S3Store:
                 answer = self.clients.client().get_object(Bucket=self.bucket, Key=key)
                 return answer["Body"].read()
             return bytes(obstore.get(self._objects, key).bytes())
+        except Exception as error:  # noqa: BLE001 - translated
+            raise self._error("read", key, error) from None
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Yield an object's content piece by piece. Raises ``NotFound``."""
+        try:
+            answer = self.clients.client().get_object(Bucket=self.bucket, Key=key)
+            yield from answer["Body"].iter_chunks(_PIECE)
         except Exception as error:  # noqa: BLE001 - translated
             raise self._error("read", key, error) from None
 

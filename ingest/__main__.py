@@ -1,0 +1,5 @@
+"""``python -m ingest``: the command."""
+
+from ingest.cli import main
+
+main()

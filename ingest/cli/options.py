@@ -1,0 +1,199 @@
+"""The options that commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ingest.errors import IngestError, UsageError
+from ingest.filters import Rule
+from ingest.settings import load_store
+from ingest.storage.providers import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.storage.base import Transfer
+    from ingest.storage.connection import Clients
+    from ingest.storage.s3 import S3Store
+    from ingest.uploader import Content
+
+_ORDER = "ingest.order"
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class Command(click.Command):
+    """A command whose errors are one line and an exit code, never a traceback."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and keep in which order --include and --exclude came: the last match wins."""
+        *_, order = self.make_parser(ctx).parse_args(list(args))
+        ctx.meta[_ORDER] = [each.name for each in order if each.name in {"include", "exclude"}]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
+        try:
+            return super().invoke(ctx)
+        except IngestError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            # The reader went away, as `| head` does; there is nobody to tell anything.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, such as 500K or 10M, in binary units."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Return the bytes."""
+        text = str(value).upper().removesuffix("B").removesuffix("I")
+        unit = _UNITS.get(text[-1:], 1)
+        try:
+            size = int(float(text if unit == 1 else text[:-1]) * unit)
+        except (ValueError, OverflowError):
+            size = 0
+        if size < 1:
+            self.fail(f"{value!r} should be a number of bytes such as 500K or 10M", param, ctx)
+        return size
+
+
+def _stack(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Return one decorator of many."""
+    return lambda command: functools.reduce(lambda made, add: add(made), reversed(options), command)
+
+
+connection_options = _stack(
+    click.option("--endpoint-url", metavar="URL", help="S3 API that is not AWS's."),
+    click.option("--provider", type=click.Choice(names()), help="By default the endpoint tells."),
+    click.option("--profile", help="Profile of AWS's configuration files."),
+    click.option("--region", help="Region to sign for."),
+)
+
+output_options = _stack(
+    click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout."),
+    click.option("--quiet", is_flag=True, help="Show failures alone."),
+)
+
+transfer_options = _stack(
+    connection_options,
+    output_options,
+    click.option("--dry-run", is_flag=True, help="Say what would be done; touch nothing."),
+    click.option("--include", multiple=True, metavar="GLOB", help="Last match wins, see docs."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="Of keys below the directory."),
+    click.option(
+        "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, metavar="N"
+    ),
+    click.option("--limit-rate", type=Size(), metavar="BYTES", help="Most bytes a second."),
+    click.option("--follow-symlinks", is_flag=True, help="By default they are skipped, and told."),
+    click.option("--empty-dirs", is_flag=True, help="Also directories that have no file."),
+    click.option("--no-overwrite", is_flag=True, help="Leave what is there already."),
+    click.option(
+        "--keep-partial/--no-keep-partial",
+        default=None,
+        help="What of a large file is there after a failure; kept by default, to go on from.",
+    ),
+    click.option("--content-type", metavar="TYPE", help="By default the name's ending tells."),
+    click.option("--metadata", multiple=True, metavar="NAME=VALUE", help="Of each object."),
+    click.option("--storage-class", metavar="CLASS"),
+    click.option("--sse", type=click.Choice(["AES256", "aws:kms", "aws:kms:dsse"])),
+    click.option("--sse-kms-key-id", metavar="ID"),
+    click.option("--acl", metavar="ACL", help="A canned one; none is sent by default."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The shared options of one call, as click gives them."""
+
+    values: dict[str, Any]
+    order: tuple[str, ...] = ()
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def clients(self) -> Clients:
+        """Return the connection: what is given here wins over the environment."""
+        from ingest.storage.connection import Clients, Connection
+
+        found = load_store()
+        endpoint_url = self.values["endpoint_url"] or found.endpoint_url
+        if endpoint_url and "://" not in endpoint_url:
+            raise UsageError(f"the endpoint {endpoint_url} should begin with http:// or https://")
+        profile = self.values["profile"]
+        return Clients(
+            Connection(
+                endpoint_url=endpoint_url.rstrip("/") if endpoint_url else None,
+                region=self.values["region"] or found.region,
+                # A profile that is asked for wins over keys of the environment.
+                access_key=None if profile else found.access_key,
+                provider=self.values["provider"],
+                profile=profile,
+            )
+        )
+
+    def store(self, bucket: str, clients: Clients | None = None) -> S3Store:
+        """Return the store of ``bucket``, writing as asked."""
+        from ingest.storage.s3 import S3Store
+        from ingest.storage.sending import Writing
+
+        writing = Writing(
+            self.values.get("storage_class"),
+            self.values.get("sse"),
+            self.values.get("sse_kms_key_id"),
+            self.values.get("acl"),
+        )
+        return S3Store(bucket, clients or self.clients(), writing)
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return --include and --exclude in the order in which they were given."""
+        given = {name: iter(self.values[name]) for name in ("include", "exclude")}
+        return tuple(Rule(name == "include", next(given[name])) for name in self.order)
+
+    def content(self) -> Content:
+        """Return what objects are written with."""
+        from ingest.uploader import Content
+
+        metadata = {}
+        for pair in self.values["metadata"]:
+            name, equals, value = pair.partition("=")
+            if not equals or not name:
+                raise UsageError(f"--metadata {pair} should be NAME=VALUE")
+            metadata[name.lower()] = value
+        return Content(self.values["content_type"], metadata)
+
+    def transfer(self, moved: Callable[[int], None]) -> Transfer:
+        """Return how to transfer; ``moved`` is called with the bytes of each step."""
+        from ingest.pacing import ByteRate
+        from ingest.storage.base import PLAIN, Transfer
+
+        cancelled = self.cancelled
+        pace = PLAIN.pace
+        if limit := self.values["limit_rate"]:
+            rate = ByteRate(limit)
+
+            def pace(size: int) -> None:
+                cancelled.wait(rate.delay_s(size))
+
+        return Transfer(
+            threads=self.values["concurrency"],
+            overwrite=not self.values["no_overwrite"],
+            keep_partial=self.values["keep_partial"] is not False,
+            keep_cancelled=self.values["keep_partial"] is True,
+            moved=moved,
+            pace=pace,
+            cancelled=cancelled,
+        )
+
+
+def asked(ctx: click.Context, values: dict[str, Any]) -> Asked:
+    """Return the shared options of the call that ``ctx`` is of."""
+    return Asked(values, tuple(ctx.meta.get(_ORDER, ())))
