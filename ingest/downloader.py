@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.errors import IngestError
-from ingest.landing import Landing, PathPlan, Problem, probe
+from ingest.landing import Landing
 from ingest.operation import Operation
+from ingest.paths import PathPlan, Problem, probe
 from ingest.plan import Transfer as Send
 from ingest.storage.base import GetItem, Outcome
 
@@ -60,9 +61,11 @@ def without_place(
     root = destination.root
     paths = PathPlan(probe(root, touch=touch), source.prefix)
     for entry in source.store.list(source.prefix):
-        place = paths.place(entry.key, entry.size)
         key = entry.key.removeprefix(source.prefix)
-        if isinstance(place, Problem) and chosen(key):
+        if not chosen(key):
+            continue
+        place = paths.place(entry.key, entry.size)
+        if isinstance(place, Problem):
             shown = source.shown(entry.key)
             yield (
                 key,

@@ -35,7 +35,7 @@ class IngestError(Exception):
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         """``message`` says what and where, ``hint`` what a user can do; line breaks are folded."""
-        self.message = " ".join(message.split())
+        self.message = " ".join(line.strip() for line in message.splitlines())
         self.hint = hint
         super().__init__(f"{self.message} ({hint})" if hint else self.message)
 

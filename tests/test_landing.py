@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from ingest import landing as module
 from ingest.errors import StoreError
-from ingest.landing import FileSystem, Landing, PathPlan, Place, Problem, probe
+from ingest.landing import Landing
+from ingest.paths import FileSystem, PathPlan, Place, Problem, probe
 from support import REPOSITORY
 
 if TYPE_CHECKING:

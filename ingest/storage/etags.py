@@ -73,6 +73,25 @@ def etag_of(path: Path, part_size: int | None) -> str:
     return etag_of_parts(digests)
 
 
+def etag_of_chunks(chunks: Iterable[bytes], part_size: int | None) -> str:
+    """Return what ``etag_of`` does, of content that comes in order, in pieces of any size."""
+    digests, digest, left = [], _md5(), part_size
+    for chunk in chunks:
+        view = memoryview(chunk)
+        while left is not None and len(view) >= left:
+            digest.update(view[:left])
+            digests.append(digest.digest())
+            view, digest, left = view[left:], _md5(), part_size
+        digest.update(view)
+        if left is not None:
+            left -= len(view)
+    if part_size is None:
+        return digest.hexdigest()
+    if left != part_size or not digests:
+        digests.append(digest.digest())
+    return etag_of_parts(digests)
+
+
 def plausible_part_sizes(size: int, parts: int) -> tuple[int, ...]:
     """Return the part sizes, in bytes, in which a tool would make ``parts`` parts of ``size``.
 

@@ -6,6 +6,7 @@ For trees of our own making, whose keys are plain: the ends of a transfer of any
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.storage.base import PutItem, Transfer
+
+
+_READ_BYTES = 1_048_576
 
 
 class LocalStore:
@@ -37,18 +41,13 @@ class LocalStore:
         """Write each item to a partial file beside its destination, sync it and rename it."""
         for item in items:
             try:
-                content = (
-                    item.source if isinstance(item.source, bytes) else item.source.read_bytes()
-                )
+                # Synced: the manifest that follows says that what it names is there.
                 with Landing(self._root, overwrite=how.overwrite, sync=True) as landing:
-                    landed = landing.write(item.key, content)
-            except OSError as error:
-                failure = StoreError(f"cannot read {item.source!r}: {error.strerror or error}")
-                yield Outcome(item.key, 0, failure)
+                    yield _put(landing, item)
+            except OSError as error:  # of the source; the landing's are StoreErrors
+                yield Outcome(item.key, 0, self._error("write", item.key, error))
             except StoreError as error:
                 yield Outcome(item.key, 0, error)
-            else:
-                yield Outcome(item.key, len(content), existed=not landed)
 
     def read(self, key: str) -> bytes:
         """Return a file's content."""
@@ -89,3 +88,16 @@ class LocalStore:
 
     def _error(self, verb: str, key: str, error: OSError) -> StoreError:
         return StoreError(f"cannot {verb} {self._root / key}: {error.strerror or error}")
+
+
+def _put(landing: Landing, item: PutItem) -> Outcome:
+    if isinstance(item.source, bytes):
+        landed = landing.write(item.key, item.source)
+        return Outcome(item.key, len(item.source), existed=not landed)
+    with item.source.open("rb") as source:
+        size = os.fstat(source.fileno()).st_size
+        with landing.open(item.key, size, part_size=max(size, 1), identity=None) as file:
+            for part in file.missing:
+                file.write_part(part, iter(functools.partial(source.read, _READ_BYTES), b""))
+            landed = file.commit()
+    return Outcome(item.key, size, existed=not landed)

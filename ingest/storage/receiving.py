@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import re
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -13,15 +15,21 @@ import obstore
 from ingest.errors import StoreError
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget, in_threads
+from ingest.storage.etags import (
+    etag_of_chunks,
+    etag_of_parts,
+    parts_in,
+    plausible_part_sizes,
+)
 from ingest.storage.sending import is_odd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from obstore.store import S3Store as ObjectStore
 
     from ingest.landing import Landing, Part, Partial
-    from ingest.storage.base import GetItem, Transfer
+    from ingest.storage.base import Entry, GetItem, Transfer
     from ingest.storage.connection import Clients
 
 LARGE = 16 * 1024**2
@@ -29,10 +37,20 @@ LARGE = 16 * 1024**2
 _PART = 8 * 1024**2
 _PARTS_AT_ONCE = 6
 _CHUNK = 1024**2
+_LARGEST_PART = 64 * 1024**2
+"""An object in larger parts is fetched in smaller ones, and its hash not compared."""
 _HELD = 64 * 1024**2
 """Bytes of small objects that are held at one time, over all threads."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The size of an object's parts, in bytes, and whether the store has told it."""
+
+    size: int
+    is_known: bool
 
 
 class Receiver:
@@ -104,36 +122,88 @@ class Receiver:
             stored, came = etag, hashlib.md5(content, usedforsecurity=False).hexdigest()
             if came == etag:
                 return
-            # No MD5 after all where the store encrypts with a key of its own.
-            found = self._clients.client().head_object(Bucket=self._bucket, Key=key)
-            if found.get("ServerSideEncryption", "AES256") != "AES256":
+            if self._is_encrypted(key):
                 return
         raise StoreError(f"what came has the hash {came}, the store's is {stored}")
 
     def _get_large(self, item: GetItem) -> Outcome:
         entry = item.entry
-        identity = f"{self._bucket}/{entry.key}/{entry.etag}" if entry.etag else None
+        parts = self._parts(entry)
         with self._landing.open(
-            item.path, entry.size, part_size=_PART, identity=identity
+            item.path, entry.size, part_size=parts.size, identity=self._identity(entry)
         ) as partial:
             self._how.moved(entry.size - sum(part.size for part in partial.missing))
             try:
-                for _ in in_threads(
-                    functools.partial(self._get_part, item, partial),
-                    partial.missing,
-                    _PARTS_AT_ONCE,
-                ):
-                    pass
+                digests = dict(
+                    in_threads(
+                        functools.partial(self._get_part, item, partial),
+                        partial.missing,
+                        _PARTS_AT_ONCE,
+                    )
+                )
             except BaseException:
                 cancelled = self._how.cancelled.is_set()
                 if not (self._how.keep_cancelled if cancelled else self._how.keep_partial):
                     partial.discard()
                 raise
-            landed = partial.commit(mtime_ns=round(entry.modified * 1e9))
+            landed = partial.commit(
+                mtime_ns=round(entry.modified * 1e9),
+                check=functools.partial(self._check_large, entry, parts, digests),
+            )
         return Outcome(item.path, entry.size, existed=not landed)
 
-    def _get_part(self, item: GetItem, partial: Partial, part: Part) -> None:
-        """Fetch one part, by boto3: obstore refuses the ranges of servers that answer them 200."""
+    def _identity(self, entry: Entry) -> str | None:
+        return f"{self._bucket}/{entry.key}/{entry.etag}" if entry.etag else None
+
+    def _parts(self, entry: Entry) -> _Parts:
+        """Find out in which parts the object was uploaded, to fetch it in the same ones.
+
+        The MD5 of each is then at hand when it arrives, and together they are the ETag.
+        """
+        count = parts_in(entry.etag or "")
+        if count is None:
+            return _Parts(_PART, is_known=False)
+        client = self._clients.client()
+        with contextlib.suppress(client.exceptions.ClientError):  # many stores do not tell
+            first = client.head_object(Bucket=self._bucket, Key=entry.key, PartNumber=1)
+            size = first["ContentLength"]
+            if size and -(-entry.size // size) == count and size <= _LARGEST_PART:
+                # Where there is one part, this may be the whole of a store that took no notice.
+                return _Parts(size, is_known=count > 1)
+        guesses = plausible_part_sizes(entry.size, count)
+        size = next((each for each in guesses if each <= _LARGEST_PART), _PART)
+        return _Parts(size, is_known=False)
+
+    def _check_large(
+        self, entry: Entry, parts: _Parts, digests: dict[int, bytes], content: Iterator[bytes]
+    ) -> None:
+        """Compare what came with the object's ETag, if that tells; see ``Partial.commit``."""
+        etag, count = entry.etag or "", -(-entry.size // parts.size)
+        if _MD5.fullmatch(etag):
+            came = etag_of_chunks(content, None)
+            wrong = came != etag and not self._is_encrypted(entry.key)
+        elif parts_in(etag) != count:
+            return
+        elif len(digests) == count:
+            came = etag_of_parts(digests[number] for number in range(count))
+            wrong = came != etag and parts.is_known
+        else:
+            came = etag_of_chunks(content, parts.size)
+            wrong = came != etag and parts.is_known
+        if wrong:
+            raise StoreError(f"what came has the ETag {came}, the object's is {etag}")
+
+    def _is_encrypted(self, key: str) -> bool:
+        """Whether the store encrypts the object with a key of its own: its ETag is no MD5 then."""
+        found = self._clients.client().head_object(Bucket=self._bucket, Key=key)
+        own = found.get("ServerSideEncryption", "AES256") != "AES256"
+        return own or "SSECustomerAlgorithm" in found
+
+    def _get_part(self, item: GetItem, partial: Partial, part: Part) -> tuple[int, bytes]:
+        """Fetch one part, by boto3: obstore refuses the ranges of servers that answer them 200.
+
+        Returns the part's number and its MD5.
+        """
         if self._how.cancelled.is_set():
             raise StoreError("the transfer was stopped")
         self._how.pace(part.size)
@@ -147,5 +217,13 @@ class Receiver:
             raise StoreError("it has changed since it was listed")
         if answer.get("ContentRange") != f"bytes {part.offset}-{end}/{entry.size}":
             raise StoreError(f"asked for bytes {part.offset}-{end}, the store sent others")
-        partial.write_part(part, answer["Body"].iter_chunks(_CHUNK))
+        md5 = hashlib.md5(usedforsecurity=False)
+        partial.write_part(part, _hashed(answer["Body"].iter_chunks(_CHUNK), md5))
         self._how.moved(part.size)
+        return part.number, md5.digest()
+
+
+def _hashed(chunks: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk

@@ -173,18 +173,22 @@ class Sender:
 
     def _put_large(self, item: PutItem, path: Path) -> Outcome:
         from ingest.storage.multipart import upload_file  # noqa: PLC0415 - with boto3
+        from ingest.storage.parts import PartLimits  # noqa: PLC0415 - as above
 
         headers = {
             "ContentType": item.content_type,
             "Metadata": dict(item.metadata),
             **self._writing.copy_arguments(),
         }
+        provider = self._clients.provider
         done = upload_file(
             self._clients.client(),
             self._bucket,
             item.key,
             path,
             headers=headers,
+            limits=PartLimits(smallest=provider.smallest_part, most_parts=provider.most_parts),
+            compare_etag=provider.multipart_etag,
             keep_partial=self._how.keep_partial,
             cancelled=self._how.cancelled,
             progress=self._how.moved,
