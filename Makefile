@@ -10,7 +10,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: .venv/run.stamp ## run the daily ingest (a stand-in of TMDB where there is no key)
-	@$(BIN)/python handler.py $(EVENT)
+	@$(BIN)/python handler.py $(if $(EVENT),"$(EVENT)")
 
 install: .venv/cli.stamp ## install the command: .venv/bin/ingest
 
@@ -36,12 +36,15 @@ lock: .venv/dev.stamp ## pin the requirements anew, with hashes, from pyproject.
 	$(LOCK) --extra cli --group dev -o requirements-dev.txt
 
 clean: ## remove what the targets above made, but not the lake
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info bench/.peers
 
 # A stamp is newer than its requirements once they are installed. The development tools come on
 # top of the function's own requirements, in the same environment.
 .venv/run.stamp: requirements.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "needs Python 3.11 or newer: make PYTHON=python3.x ...")'
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	    { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 

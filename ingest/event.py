@@ -17,11 +17,14 @@ from ingest.fetcher import DATASETS
 from ingest.settings import MAX_RECORDS, calendar_day
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from ingest.fetcher import Dataset
 
 _EVENTBRIDGE = frozenset({"detail-type", "source", "time"})
+_OF_EVENTBRIDGE = _EVENTBRIDGE | frozenset(
+    {"version", "id", "account", "region", "resources", "detail", "replay-name"}
+)
 _BY_HAND = ("scheduled_time", "date", "datasets", "limit", "force", "dry_run")
 
 
@@ -48,13 +51,9 @@ def parse_event(event: object) -> RunRequest:
     if not isinstance(event, dict):
         raise EventError(f"the event is {event!r:.60}; it should be a JSON object")
     if event.keys() >= _EVENTBRIDGE:
+        _refuse_unknown(event, _OF_EVENTBRIDGE)
         return RunRequest(planned=_moment("time", event["time"]))
-    unknown = sorted(str(name) for name in event.keys() - set(_BY_HAND))
-    if unknown:
-        raise EventError(
-            f"the event has the unknown field {', '.join(unknown)}; "
-            f"it may have {', '.join(_BY_HAND)}"
-        )
+    _refuse_unknown(event, _BY_HAND)
     if "scheduled_time" in event and "date" in event:
         raise EventError("the event has both scheduled_time and date; each gives the partition")
     return RunRequest(
@@ -67,6 +66,15 @@ def parse_event(event: object) -> RunRequest:
         force=_flag(event, "force"),
         dry_run=_flag(event, "dry_run"),
     )
+
+
+def _refuse_unknown(event: Mapping[str, Any], known: Collection[str]) -> None:
+    unknown = sorted(str(name) for name in event.keys() - set(known))
+    if unknown:
+        raise EventError(
+            f"the event has the unknown field {', '.join(unknown)}; it may have "
+            f"{', '.join(_BY_HAND)}, or be one of EventBridge's"
+        )
 
 
 def _wrong(name: str, value: object, should: str) -> EventError:

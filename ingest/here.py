@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import sys
 from pathlib import Path
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from ingest.pipeline import RunReport
     from ingest.settings import Settings
 
-logger = logging.getLogger("ingest")
-
 _LONGEST_S = 840.0
 """Seconds for TMDB, though nobody limits them here: a run takes one, or twelve with details."""
 
@@ -35,27 +32,37 @@ def run_here(read_event: Callable[[], object]) -> int:
     0 where all landed, 1 where a dataset failed, 2 for a wrong setting or event, 3 for refused
     credentials. Ctrl-C ends the process with 130.
     """
-    from dotenv import load_dotenv  # noqa: PLC0415 - Lambda has no .env and need not load it
-
     try:
         if not settings_module.in_lambda():
-            load_dotenv(Path(".env"))
+            _load_dot_env()
         settings = settings_module.load()
         logs.configure(settings, None)
         event = read_event()
         with _tmdb_or_stand_in(settings) as settings:
             report = run_event(event, settings, _LONGEST_S)
-        print(_table(report))
+        print(_table(report), flush=True)
         report.raise_for_failures()
     except IngestError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code if error.exit_code in _TOLD_BY_EXIT_CODE else IngestError.exit_code
+    except OSError as error:  # stdout is full, or nobody reads it
+        print(f"error: cannot show what became of it: {error.strerror or error}", file=sys.stderr)
+        return IngestError.exit_code
     except KeyboardInterrupt:
         print("interrupted: a dataset without a line 'landed' did not land", file=sys.stderr)
         sys.stderr.flush()
         # Not sys.exit: it would wait for answers of TMDB that nobody wants any more.
         os._exit(130)
     return 0
+
+
+def _load_dot_env() -> None:
+    from dotenv import load_dotenv  # noqa: PLC0415 - Lambda has no .env and need not load it
+
+    try:
+        load_dotenv(Path(".env"))
+    except ValueError:
+        raise SettingsError(".env is not UTF-8 text") from None
 
 
 @contextlib.contextmanager
@@ -67,10 +74,11 @@ def _tmdb_or_stand_in(settings: Settings) -> Iterator[Settings]:
     from ingest.sandbox import SANDBOX_TOKEN, Sandbox  # noqa: PLC0415 - not part of a real run
 
     with Sandbox() as sandbox:
-        logger.warning(
+        # Not a log line: whatever LOG_LEVEL is, nobody should take these titles for TMDB's.
+        print(
             "No TMDB credentials (TMDB_ACCESS_TOKEN or TMDB_API_KEY): using the bundled stand-in "
-            "of TMDB at %s, with invented titles",
-            sandbox.base_url,
+            f"of TMDB at {sandbox.base_url}, with invented titles",
+            file=sys.stderr,
         )
         yield dataclasses.replace(
             settings, tmdb_base_url=sandbox.base_url, tmdb_access_token=SANDBOX_TOKEN

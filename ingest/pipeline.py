@@ -4,7 +4,7 @@ What a run guarantees:
 
 * A partition is committed by its manifest, which is written last. A run replaces a partition by
   taking the old manifest away first, so that a manifest never speaks of other bytes than those
-  beside it.
+  beside it; it puts it back where nothing could be replaced.
 * Nothing that was fetched only in part, and nothing empty (unless ``ALLOW_EMPTY``), lands.
 * A dataset that fails does not keep the others from landing, and is never reported as landed.
 * A partition whose manifest carries the run key of this run is not fetched again.
@@ -12,11 +12,13 @@ What a run guarantees:
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import secrets
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeGuard
@@ -36,7 +38,7 @@ from ingest.tmdb import SignIn, Tmdb
 from ingest.uploader import Upload, delete, upload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ingest.event import RunRequest
     from ingest.fetcher import Dataset, Fetched
@@ -233,19 +235,21 @@ class _Job:
         # The ids come from what is in the lake: a try that finds the titles landed by an earlier
         # one asks for the details of just those.
         wanted, _ = self._dataset(
-            details, lambda: fetch_details(details, self._ids(committed), settings, tmdb)
+            details,
+            lambda: fetch_details(details, self._ids(committed), settings, tmdb),
+            may_skip=report.status != "landed",
         )
         return [report, wanted]
 
     def _dataset(
-        self, dataset: Dataset, source: Callable[[], Fetched]
+        self, dataset: Dataset, source: Callable[[], Fetched], *, may_skip: bool = True
     ) -> tuple[DatasetReport, Manifest | None]:
         """Skip, plan or land one dataset; return its report and the manifest that commits it."""
         partition = Partition(self.settings.raw_zone_path, dataset, self.day)
         clock = time.monotonic()
         try:
             committed = partition.parse_manifest(_read_manifest(self.lake, partition))
-            if self._is_done(committed):
+            if may_skip and self._is_done(committed):
                 return DatasetReport.of_manifest("skipped", committed, 0.0), committed
             if self.request.dry_run:
                 key = partition.keys(1, self.form.extension)[0]
@@ -257,13 +261,15 @@ class _Job:
             seconds = time.monotonic() - clock
             return DatasetReport(dataset.name, "failed", cause=error, seconds=seconds), None
         report = DatasetReport.of_manifest("landed", committed, time.monotonic() - clock)
+        failed = len(committed["errors"])
         logger.info(
-            "%s: landed %d records in %s (%s)",
+            "%s: landed %d records in %s (%s)%s",
             dataset.name,
             report.records,
             report.key,
             report.consistency,
-            extra={"dataset": dataset.name, "bytes": report.bytes},
+            f"; {failed} titles failed, see the manifest" if failed else "",
+            extra={"dataset": dataset.name, "bytes": report.bytes, "failed_titles": failed},
         )
         return report, committed
 
@@ -289,8 +295,9 @@ class _Job:
         uploads = [Upload(key, file.body, self.form.content_type) for key, file in landing]
         stale = []
         for store in self.stores:
-            stale.append(_withdraw(store, partition).difference(keys))
-            upload(store, uploads)
+            with _withdrawn(store, partition) as there:
+                upload(store, uploads)
+            stale.append(there.difference(keys))
         document = rawzone.manifest(self.run, partition, fetched, landing, started_at)
         body = rawzone.encode_manifest(document)
         for store, old_keys in zip(self.stores, stale, strict=True):
@@ -312,13 +319,32 @@ def _read_manifest(store: Lake, partition: Partition) -> bytes | None:
         return None
 
 
-def _withdraw(store: Lake, partition: Partition) -> set[str]:
-    """Take the partition's manifest away, if there is one; return the objects that are there.
+@contextmanager
+def _withdrawn(store: Lake, partition: Partition) -> Iterator[set[str]]:
+    """Take the partition's manifest away, if there is one; yield the objects that are there.
 
     Those are told by their names alone, not by the manifest: objects of a run that never came to
-    its manifest are among them, and no file of anybody else's.
+    its manifest are among them, and no file of anybody else's. Where nothing could be written,
+    on a full disk say, and what the manifest commits is still as it was, it is put back.
     """
     keys = store.names(partition.directory)
+    body = _read_manifest(store, partition) if partition.manifest_key in keys else None
     if partition.manifest_key in keys:
         delete(store, [partition.manifest_key])
-    return {key for key in keys if partition.owns(key)}
+    try:
+        yield {key for key in keys if partition.owns(key)}
+    except IngestError:
+        if body and _is_intact(store, partition.parse_manifest(body)):
+            upload(store, [Upload(partition.manifest_key, body, "application/json")])
+        raise
+
+
+def _is_intact(store: Lake, committed: Manifest | None) -> bool:
+    """Whether the objects that a manifest commits have the content it says."""
+    try:
+        return committed is not None and all(
+            hashlib.sha256(store.read(entry["key"])).hexdigest() == entry["sha256"]
+            for entry in committed["objects"]
+        )
+    except (IngestError, KeyError):
+        return False

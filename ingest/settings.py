@@ -122,6 +122,13 @@ def _prefix(text: str) -> str:
     return path
 
 
+def _directory(text: str) -> Path:
+    path = Path(text).expanduser()
+    if path.exists() and not path.is_dir():
+        raise _WrongError("a directory, or the name of one to be made")
+    return path
+
+
 def _time_zone(text: str) -> str:
     if text == "UTC":
         return text
@@ -244,13 +251,17 @@ VARIABLES: tuple[Variable, ...] = (
         "false",
     ),
     Variable(
-        "rate", "TMDB_RATE", _whole_number(1, 50), "Most requests to TMDB in any second.", "20"
+        "rate",
+        "TMDB_RATE",
+        _whole_number(1, 50),
+        "Most requests to TMDB in any second, 1 to 50.",
+        "20",
     ),
     Variable(
         "torn_after_s",
         "TMDB_TORN_AFTER",
         _whole_number(1, 86_400),
-        "Seconds between the making of two pages above which a run is marked torn.",
+        "Seconds between the making of two pages above which a run is torn, 1 to 86400.",
         "600",
     ),
     Variable(
@@ -283,7 +294,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "local_dir",
         "LOCAL_DIR",
-        Path,
+        _directory,
         "With a bucket, a directory that gets a copy of what lands; without, the lake (./lake).",
     ),
     Variable(
@@ -481,7 +492,7 @@ def _read(env: Mapping[str, str], name: str, *, secret: bool) -> str:
         raise SettingsError(f"{name} and {name}_FILE are both set; only one of them should be")
     reason: str | None = "it is empty"
     try:
-        if found := Path(file).read_text(encoding="utf-8").rstrip("\r\n"):
+        if found := Path(file).read_text(encoding="utf-8-sig").rstrip("\r\n"):
             return found
     except OSError as error:
         reason = error.strerror

@@ -234,8 +234,9 @@ class Tmdb:
         for attempt in range(self._backoff.retries):
             if isinstance(outcome, Answer):
                 return outcome
-            logger.debug("%s: %s (try %d)", url, outcome.reason, attempt + 1)
-            self._wait(self._pause_s(outcome, attempt), f"{url}: {outcome.reason}")
+            pause_s = self._pause_s(outcome, attempt)
+            logger.info("%s: %s; trying again in %.1f s", url, outcome.reason, pause_s)
+            self._wait(pause_s, f"{url}: {outcome.reason}")
             outcome = self._try(url, params)
         if isinstance(outcome, Answer):
             return outcome

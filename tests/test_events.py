@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ingest.event import RunRequest, parse_event
 from ingest.fetcher import SERIES
 from support import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SAMPLES = {path.stem: path for path in sorted((REPOSITORY / "events").glob("*.json"))}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from ingest import __version__
@@ -25,5 +27,9 @@ for _room in (daily, transfers, looking, buckets):
 
 
 def main() -> None:
-    """Run the command, and exit with its code."""
+    """Run the command, with ``.env`` where there is one, and exit with its code."""
+    if Path(".env").is_file():
+        from dotenv import load_dotenv
+
+        load_dotenv(Path(".env"))
     cli(prog_name="ingest")

@@ -125,22 +125,21 @@ class Reporter:
         """What is to be called with the bytes of each step."""
         return self._live.moved if self._live else _ignore
 
-    def show(
-        self, operations: Iterable[Operation], totals: Iterator[tuple[int, int]] | None = None
-    ) -> int:
+    def show(self, operations: Iterable[Operation], sizes: Iterator[int]) -> int:
         """Show ``operations`` as they are done, then a summary; return the exit code.
 
-        ``totals`` yields the files and bytes there are, growing, for the time that is left.
+        ``sizes`` yields how many bytes there are, growing, for the time that is left. It is read
+        only where that is shown.
         """
         with self._live or _Nothing() as live:
             if isinstance(live, Live):
-                live.expect(totals or iter(()))
+                live.expect(sizes)
             for operation in operations:
                 self.tally.add(operation)
+                _end_if_hopeless(operation, self.tally)
                 self._one(operation)
                 if isinstance(live, Live):
                     live.count()
-                _end_if_hopeless(operation, self.tally)
         self.summary()
         return self.tally.exit_code
 
@@ -245,6 +244,7 @@ class Live:
         )
         self._task = self._progress.add_task("", total=None, files=0)
         self._files = 0
+        self._size = 0
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
@@ -262,14 +262,15 @@ class Live:
         self._ended.set()
         self._progress.stop()
 
-    def expect(self, totals: Iterator[tuple[int, int]]) -> None:
-        """Read ``totals`` in the background, for as long as this is shown."""
+    def expect(self, sizes: Iterator[int]) -> None:
+        """Read ``sizes`` in the background, for as long as this is shown."""
 
         def read() -> None:
-            for _, size in totals:
-                self._progress.update(self._task, total=size)
+            for size in sizes:
+                self._size = size
                 if self._ended.is_set():
                     return
+            self._progress.update(self._task, total=self._size)
 
         threading.Thread(target=read, daemon=True).start()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ingest.cli.options import Asked, asked
+from ingest.errors import IngestError
+from ingest.filters import key_filter
 from ingest.location import LocalPath
 
 if TYPE_CHECKING:
@@ -37,15 +39,23 @@ def run(
     ctx: click.Context,
     values: dict[str, Any],
     operations: Callable[[Asked, Transfer], Iterator[Operation]],
+    source: Location | None = None,
 ) -> None:
-    """Carry out ``operations`` and show them; exit with what became of them."""
+    """Carry out ``operations`` and show them; exit with what became of them.
+
+    On a terminal, what is in the directory ``source`` is counted meanwhile, to tell the time that
+    is left.
+    """
     from ingest.cli.console import INTERRUPTED, Reporter
 
     call = asked(ctx, values)
     reporter = Reporter(as_json=values["as_json"], quiet=values["quiet"])
     with _interruptible(call.cancelled):
         try:
-            code = reporter.show(operations(call, call.transfer(reporter.moved)))
+            code = reporter.show(
+                operations(call, call.transfer(reporter.moved)),
+                _sizes(call, source) if source else iter(()),
+            )
         except KeyboardInterrupt:
             reporter.interrupted()
             sys.stdout.flush()
@@ -67,3 +77,16 @@ def _interruptible(cancelled: threading.Event) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _sizes(call: Asked, source: Location) -> Iterator[int]:
+    """Yield the bytes that are in ``source`` and chosen, as they are found; nothing on errors."""
+    from ingest.trees import LocalTree
+
+    tree, chosen, total = tree_of(call, source), key_filter(call.rules()), 0
+    with suppress(IngestError):  # it is told where it is transferred
+        side = tree.side(lambda _: None) if isinstance(tree, LocalTree) else tree.side()
+        for entry in side.entries:
+            if chosen(entry.key[len(side.prefix) :]):
+                total += entry.size
+                yield total

@@ -62,10 +62,12 @@ def download(ctx: click.Context, /, url: str | None, local: str | None, **values
 
 def _upload_of_environment() -> tuple[str, str]:
     found = load_directories()
-    if not found.target_bucket or not found.source_local_dir:
-        raise UsageError("upload without arguments needs TARGET_BUCKET and SOURCE_LOCAL_DIR")
-    target = f"{found.target_dir}/" if found.target_dir else ""
-    return f"{_DOWNLOADS}/{found.source_local_dir}", f"s3://{found.target_bucket}/{target}"
+    if not found.target_bucket or not found.target_dir or not found.source_local_dir:
+        raise UsageError(
+            "upload without arguments needs TARGET_BUCKET, TARGET_DIR and SOURCE_LOCAL_DIR"
+        )
+    target = f"s3://{found.target_bucket}/{found.target_dir}/"
+    return f"{_DOWNLOADS}/{found.source_local_dir}", target
 
 
 def _download_of_environment() -> tuple[str, str]:
@@ -173,7 +175,8 @@ def _directories(
         chosen = replace(options, rules=call.rules(), content=call.content())
         return synchronise(tree_of(call, source), tree_of(call, destination), chosen, how)
 
-    run(ctx, values, operations)
+    # Of a sync, nobody knows how much of the source is unchanged.
+    run(ctx, values, operations, source if options.compare is None else None)
 
 
 def _file(

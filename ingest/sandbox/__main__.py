@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.sandbox import SANDBOX_API_KEY, SANDBOX_TOKEN, Fault, Sandbox, parse_fault
+from ingest.sandbox.faults import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ingest.sandbox",
         description="Serve a stand-in of the TMDB API, with invented titles, on loopback.",
+        epilog=f"Faults: 400 to 599, {', '.join(sorted(KINDS))}. Their keys: times, page, path, "
+        "code, retry_after, seconds.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8080, help="port; 0 takes any free one")

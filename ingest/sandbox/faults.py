@@ -40,6 +40,8 @@ LIST_KINDS: Final = frozenset(
 _WIRE_KINDS: Final = frozenset(
     {"error", "slow", "hang", "dropped", "truncated", "truncated-json", "not-json"}
 )
+KINDS: Final = LIST_KINDS | _WIRE_KINDS
+"""The names of the faults, beside the statuses 400 to 599."""
 _STATUS: Final = re.compile(r"[45][0-9]{2}")
 _BODIES: Final = {400: 47, 401: 7, 403: 45, 404: 34, 405: 42, 406: 19, 422: 5, 429: 25, 500: 11}
 _OPTIONS: Final[dict[str, Callable[[str], Any]]] = {
@@ -77,8 +79,8 @@ class Fault:
 
     def __post_init__(self) -> None:
         """Refuse what could never be carried out."""
-        if self.kind not in LIST_KINDS | _WIRE_KINDS and not _STATUS.fullmatch(self.kind):
-            known = ", ".join(sorted(LIST_KINDS | _WIRE_KINDS))
+        if self.kind not in KINDS and not _STATUS.fullmatch(self.kind):
+            known = ", ".join(sorted(KINDS))
             message = f"unknown fault {self.kind!r}; known are 400 to 599, {known}"
             raise ValueError(message)
         if self.code is not None and self.code not in ERRORS:
