@@ -24,10 +24,13 @@ _REGION_HINT = "set REGION_NAME, or --region, to the region of the bucket"
 _HINTS = {
     "AccessDenied": "the key may lack s3:GetObject, s3:PutObject, s3:DeleteObject or s3:ListBucket",
     "AuthorizationHeaderMalformed": _REGION_HINT,
+    "ExpiredToken": "renew the temporary credentials",
     "IllegalLocationConstraintException": _REGION_HINT,
+    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID",
     "NoSuchBucket": "check BUCKET_NAME and ENDPOINT_URL, or the URL and --endpoint-url",
     "PermanentRedirect": _REGION_HINT,
     "RequestTimeTooSkewed": "set this machine's clock",
+    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
     "TemporaryRedirect": _REGION_HINT,
 }
 

@@ -145,7 +145,7 @@ class Clients:
             try:
                 self._session = boto3.Session(profile_name=self.connection.profile)
             except BotoCoreError as error:
-                raise SettingsError(str(error)) from None
+                raise SettingsError(f"AWS_PROFILE, or --profile: {error}") from None
         return self._session
 
     def _static(self) -> Any:  # noqa: ANN401 - obstore's protocol
