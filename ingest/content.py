@@ -13,6 +13,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from ingest.errors import IngestError
 from ingest.storage.etags import etag_of, is_md5, parts_in, plausible_part_sizes
 from ingest.trees import LocalTree, StoreTree
 
@@ -31,13 +32,20 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def same_content(one: Tree, other: Tree, threads: int) -> SameContent:
     """Return the comparison of entries of ``one`` with entries of ``other``, in order.
 
-    It says False where it cannot tell. It reads local files whole, and asks a store for the
-    metadata of an object only where its ETag does not answer.
+    It says False where it cannot tell, also where either cannot be read: sending it then tells
+    why. It reads local files whole, and asks a store for the metadata of an object only where its
+    ETag does not answer.
     """
+
+    def same(pair: Pair) -> bool:
+        try:
+            return bool(is_same(one, pair[0], other, pair[1]))
+        except (OSError, IngestError):
+            return False
 
     def compare(pairs: Sequence[Pair]) -> Iterable[bool]:
         with ThreadPoolExecutor(threads) as workers:
-            yield from workers.map(lambda pair: bool(is_same(one, pair[0], other, pair[1])), pairs)
+            yield from workers.map(same, pairs)
 
     return compare
 
@@ -83,7 +91,8 @@ def _same_as_object(path: Path, tree: StoreTree, entry: Entry) -> bool | None:
     if stored:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == stored
-    return False if is_md5(etag) else None
+    # One part is the whole object, whatever the part size was.
+    return False if is_md5(etag) or parts == 1 else None
 
 
 def _stored_sha256(tree: StoreTree, entry: Entry) -> str | None:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest.errors import IngestError
 from ingest.landing import Landing
 from ingest.storage.base import PLAIN, CopyItem, Entry, GetItem, Outcome, PutItem
 from ingest.storage.bulk import in_threads
@@ -60,19 +61,32 @@ class Copying:
 
     def _batch(self, sends: dict[str, Send], directory: Path) -> Iterator[Outcome]:
         store = self._source.store
-        gets = (GetItem(send.source, name) for name, send in sends.items())
+        gets = [GetItem(send.source, name) for name, send in sends.items()]
         with Landing(directory) as landing:
             for outcome in store.get_many(gets, landing, replace(self._how, moved=PLAIN.moved)):
                 if outcome.error:
                     yield Outcome(sends.pop(outcome.key).target, 0, outcome.error)
-        puts = in_threads(
-            lambda named: self._put_item(named[1], directory / named[0]),
+        named = in_threads(
+            lambda each: self._put_item(each[1], directory / each[0]),
             sends.items(),
             self._how.threads,
         )
-        yield from self._destination.store.put_many(puts, self._how)
+        failed: list[Outcome] = []
 
-    def _put_item(self, send: Send, path: Path) -> PutItem:
-        head = self._source.store.head(send.source.key)
+        def puts() -> Iterator[PutItem]:
+            for item in named:
+                if isinstance(item, Outcome):
+                    failed.append(item)
+                else:
+                    yield item
+
+        yield from self._destination.store.put_many(puts(), self._how)
+        yield from failed
+
+    def _put_item(self, send: Send, path: Path) -> PutItem | Outcome:
+        try:
+            head = self._source.store.head(send.source.key)
+        except IngestError as error:
+            return Outcome(send.target, 0, error)
         kind = head.content_type or "application/octet-stream"
         return PutItem(send.target, path, kind, head.metadata)

@@ -15,7 +15,6 @@ from ingest.settings import MAX_RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
     from datetime import datetime
 
     from ingest.settings import Settings
@@ -158,7 +157,7 @@ def _pages(
         ]
         try:
             for n, answer in asked:
-                page, found = _read_page(dataset, n, answer.result())
+                page, found = _read_page(dataset, n, tmdb.result(answer))
                 end = min(page.total_pages or 0, LAST_PAGE)
                 yield page, found
                 if not found or n >= end or missing() <= 0:
@@ -172,10 +171,12 @@ def _pages(
 def _read_page(dataset: Dataset, number: int, answer: Answer) -> tuple[Page, list[Record]]:
     body = answer.body
     for name, kind in (("results", list), ("total_pages", int), ("total_results", int)):
-        if type(body.get(name)) is not kind:
+        found = body.get(name)
+        if type(found) is not kind:
+            shown = "null or missing" if found is None else f"of type {type(found).__name__}"
             raise TmdbRefused(
                 f"TMDB {dataset.endpoint} page {number}: {name} should be of type "
-                f"{kind.__name__}, but is {body.get(name)!r:.60}"
+                f"{kind.__name__}, but is {shown}"
             )
     page = Page(
         page=number,
@@ -211,7 +212,7 @@ def fetch_details(dataset: Dataset, ids: Iterable[int], settings: Settings, tmdb
     failure: TmdbError | None = None
     for number, (title, answer) in enumerate(asked, start=1):
         try:
-            page, record = _read_title(dataset, number, title, answer)
+            page, record = _read_title(dataset, number, title, tmdb.result(answer))
         except TmdbError as error:
             failure = error
             errors.append({"id": title, "error": str(error)})
@@ -230,10 +231,7 @@ def fetch_details(dataset: Dataset, ids: Iterable[int], settings: Settings, tmdb
     return Fetched(params, records, pages, errors=errors)
 
 
-def _read_title(
-    dataset: Dataset, number: int, title: int, answer: Future[Answer]
-) -> tuple[Page, Record]:
-    got = answer.result()
+def _read_title(dataset: Dataset, number: int, title: int, got: Answer) -> tuple[Page, Record]:
     if _identity(got.body, dataset.endpoint.format(id=title)) != title:
         raise TmdbRefused(f"TMDB {dataset.endpoint.format(id=title)}: the answer has another id")
     return Page(number, 1, None, None, got.etag, got.age_s, got.made_at), got.body

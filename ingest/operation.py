@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ingest.errors import IngestError
     from ingest.scan import Problem
 
-Verb = Literal["upload", "download", "copy", "delete", "scan", "verify"]
+Verb = Literal["upload", "download", "copy", "delete", "scan", "verify", "abort"]
 Status = Literal["done", "planned", "skipped", "failed"]
 
 

@@ -24,7 +24,15 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 from ingest import rawzone
-from ingest.errors import BucketNotFound, IngestError, NotFound, RunFailed, SettingsError
+from ingest.errors import (
+    BucketNotFound,
+    CorruptFile,
+    IngestError,
+    NotFound,
+    RunFailed,
+    SettingsError,
+    StoreError,
+)
 from ingest.event import parse_event
 from ingest.fetcher import fetch, fetch_details
 from ingest.pacing import Deadline
@@ -47,6 +55,9 @@ if TYPE_CHECKING:
     from ingest.storage.base import Lake
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 10
+"""Seconds that one small object may take: in Lambda nobody waits longer."""
 
 _GRACE_S = 1.5
 """Seconds that a dataset which is just landing gets when the run is interrupted."""
@@ -198,7 +209,9 @@ def _open_stores(settings: Settings) -> list[Lake]:
     """
     if not settings.bucket:
         return [LocalStore(settings.local_dir or DEFAULT_LAKE)]
-    connection = Connection(settings.endpoint_url, settings.region, settings.access_key)
+    connection = Connection(
+        settings.endpoint_url, settings.region, settings.access_key, patience_s=_PATIENCE_S
+    )
     bucket = S3Store(settings.bucket, Clients(connection))
     return [LocalStore(settings.local_dir), bucket] if settings.local_dir else [bucket]
 
@@ -249,7 +262,7 @@ class _Job:
         clock = time.monotonic()
         try:
             committed = partition.parse_manifest(_read_manifest(self.lake, partition))
-            if may_skip and self._is_done(committed):
+            if may_skip and self._is_done(committed) and _is_intact(self.lake, committed):
                 return DatasetReport.of_manifest("skipped", committed, 0.0), committed
             if self.request.dry_run:
                 key = partition.keys(1, self.form.extension)[0]
@@ -281,11 +294,15 @@ class _Job:
 
     def _ids(self, committed: Manifest | None) -> list[int]:
         objects = committed["objects"] if committed else []
-        return [
-            record["id"]
-            for entry in objects
-            for record in deserialize(self.lake.read(entry["key"]), entry["key"])
-        ]
+        try:
+            return [
+                record["id"]
+                for entry in objects
+                for record in deserialize(self.lake.read(entry["key"]), entry["key"])
+            ]
+        except (KeyError, TypeError):
+            pass
+        raise CorruptFile(f"the records of {objects[0]['key']} have no ids to ask details of")
 
     def _land(self, partition: Partition, fetched: Fetched, started_at: datetime) -> Manifest:
         """Land ``fetched`` in every store: objects first, then the manifest, the lake's last."""
@@ -293,16 +310,16 @@ class _Job:
         keys = partition.keys(len(files), self.form.extension)
         landing = list(zip(keys, files, strict=True))
         uploads = [Upload(key, file.body, self.form.content_type) for key, file in landing]
-        stale = []
         for store in self.stores:
             with _withdrawn(store, partition) as there:
                 upload(store, uploads)
-            stale.append(there.difference(keys))
+            # Before the manifest: afterwards, nobody would come back for what a failure left.
+            delete(store, there.difference(keys))
         document = rawzone.manifest(self.run, partition, fetched, landing, started_at)
         body = rawzone.encode_manifest(document)
-        for store, old_keys in zip(self.stores, stale, strict=True):
+        for store in self.stores:
             upload(store, [Upload(partition.manifest_key, body, "application/json")])
-            delete(store, old_keys)
+            _confirm(store, partition, document)
         return document
 
 
@@ -337,6 +354,23 @@ def _withdrawn(store: Lake, partition: Partition) -> Iterator[set[str]]:
         if body and _is_intact(store, partition.parse_manifest(body)):
             upload(store, [Upload(partition.manifest_key, body, "application/json")])
         raise
+
+
+def _confirm(store: Lake, partition: Partition, document: Manifest) -> None:
+    """Raise unless ``document`` and what it commits are in ``store``, and take it away else.
+
+    Another run may have written the same partition at the same time; then the manifest of one
+    would speak of the objects of the other.
+    """
+    found = partition.parse_manifest(_read_manifest(store, partition))
+    if found and found["run_id"] == document["run_id"] and _is_intact(store, found):
+        return
+    if found and found["run_id"] == document["run_id"]:
+        delete(store, [partition.manifest_key])
+    raise StoreError(
+        f"{store.url}/{partition.directory} was written by another run at the same time",
+        hint="run it again",
+    )
 
 
 def _is_intact(store: Lake, committed: Manifest | None) -> bool:

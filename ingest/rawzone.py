@@ -90,7 +90,7 @@ class Partition:
 
     def owns(self, key: str) -> bool:
         """Whether ``key`` is one that a run makes here, in any format and of any part."""
-        part, extension = r"(_\d{3,})?", r"jsonl?(\.gz)?"
+        part, extension = r"(_[0-9]{3})?", r"jsonl?(\.gz)?"
         stem = re.escape(self._key("", "").removesuffix("."))
         return re.fullmatch(rf"{stem}{part}\.{extension}", key) is not None
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from ingest.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 MAX_RECORDS = 100
 """The most records of one dataset in a run; also the most in one file of the raw zone."""
@@ -282,7 +282,7 @@ VARIABLES: tuple[Variable, ...] = (
         "ENDPOINT_URL",
         _url,
         "Endpoint of an S3-compatible store; AWS without it.",
-        aliases=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        aliases=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     ),
     Variable(
         "region",
@@ -412,12 +412,15 @@ class Directories:
     source_local_dir: str | None
 
 
-def load_store(environ: Mapping[str, str] | None = None) -> StoreSettings:
+def load_store(
+    environ: Mapping[str, str] | None = None, *, instead: Mapping[str, str] | None = None
+) -> StoreSettings:
     """Read and check what concerns the store alone: no other setting matters to a transfer.
 
-    Raises ``SettingsError`` as ``load`` does.
+    ``instead`` has values that win over those of ``environ``. Raises ``SettingsError`` as ``load``
+    does.
     """
-    env = os.environ if environ is None else environ
+    env = {**(os.environ if environ is None else environ), **(instead or {})}
     values = {
         variable.field: _value(env, variable)
         for variable in VARIABLES
@@ -511,7 +514,7 @@ def _access_key(env: Mapping[str, str]) -> AccessKey | None:
     """
     families = [_AWS_NAMES, _OLDER_NAMES]
     for names in reversed(families) if in_lambda(env) else families:
-        values = list(_secrets(env, names))
+        values = [_key_part(name, _read(env, name, secret=True)) for name in names]
         if values[0] and values[1]:
             return AccessKey(values[0], values[1], values[2] or None)
         if values[0] or values[1]:
@@ -520,5 +523,8 @@ def _access_key(env: Mapping[str, str]) -> AccessKey | None:
     return None
 
 
-def _secrets(env: Mapping[str, str], names: tuple[str, ...]) -> Iterator[str]:
-    return (_read(env, name, secret=True) for name in names)
+def _key_part(name: str, text: str) -> str:
+    if text and not re.fullmatch(r"[\x21-\x7e]+", text):
+        held = _shown(text, secret=True)
+        raise SettingsError(f"{name} holds {held}; it should be printable ASCII without spaces")
+    return text

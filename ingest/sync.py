@@ -8,7 +8,7 @@ deletes last, if everything before succeeded.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from ingest import plan as planning
@@ -16,7 +16,7 @@ from ingest.compare import compare_by
 from ingest.content import same_content
 from ingest.copier import Copying
 from ingest.downloader import Downloading, without_place
-from ingest.errors import StoreError
+from ingest.errors import UsageError
 from ingest.filters import key_filter
 from ingest.operation import Operation, from_problem
 from ingest.plan import Copy, Deletes, Rules, Side, Skip
@@ -81,6 +81,7 @@ def sync(
     deletes. Raises ``NotFound`` where the source does not exist, and whatever reading a side
     raises: then nothing is deleted.
     """
+    _refuse_overlap(source, destination, options)
     return _Sync(source, destination, options, how).operations()
 
 
@@ -88,6 +89,10 @@ def send_one(
     source: Tree, destination: Tree, one: Send, options: Options, how: Transfer = PLAIN
 ) -> Iterator[Operation]:
     """Do what ``one`` says, and nothing else; see ``sync`` for the rest."""
+    if isinstance(source, StoreTree) and isinstance(destination, StoreTree):
+        itself = one.source.key == one.target and _is_one_bucket(source, destination)
+        if itself:
+            raise UsageError(f"{source.shown(one.target)} cannot be copied over itself")
     return _Sync(source, destination, options, how).operations(iter([one]))
 
 
@@ -98,7 +103,22 @@ def _mover(source: Tree, destination: Tree, content: Content, how: Transfer) -> 
         return Downloading(source, destination, how)
     if isinstance(source, StoreTree) and isinstance(destination, StoreTree):
         return Copying(source, destination, how)
-    raise StoreError("one of the two ends should be a store", hint="such as s3://bucket/prefix")
+    raise UsageError("one of the two ends should be a store", hint="such as s3://bucket/prefix")
+
+
+def _refuse_overlap(source: Tree, destination: Tree, options: Options) -> None:
+    """Raise ``UsageError`` where a sync would read what it writes, or delete what it reads."""
+    if not isinstance(source, StoreTree) or not isinstance(destination, StoreTree):
+        return
+    if not _is_one_bucket(source, destination):
+        return
+    inside = destination.prefix.startswith(source.prefix)
+    if inside or (options.delete and source.prefix.startswith(destination.prefix)):
+        raise UsageError(f"{source.shown(source.prefix)} cannot be copied into or over itself")
+
+
+def _is_one_bucket(one: StoreTree, other: StoreTree) -> bool:
+    return one.store.url == other.store.url and other.store.copies_from(one.store) is not None
 
 
 class _Sync:
@@ -120,16 +140,18 @@ class _Sync:
 
     def operations(self, actions: Iterator[Action] | None = None) -> Iterator[Operation]:
         for operation in self._carried_out(actions) if actions else self._planned_and_done():
-            yield from self._counted(operation)
-        yield from self._counted()
+            yield from self._from_aside()
+            yield self._counted(operation)
+        yield from self._from_aside()
 
-    def _counted(self, *operations: Operation) -> Iterator[Operation]:
-        """Yield ``operations`` and those told from aside meanwhile, and count what failed."""
-        while operations or self._aside:
-            for operation in operations or (self._aside.popleft(),):
-                self._failures += operation.status == "failed"
-                yield operation
-            operations = ()
+    def _from_aside(self) -> Iterator[Operation]:
+        """Yield what was told from aside meanwhile."""
+        while self._aside:
+            yield self._counted(self._aside.popleft())
+
+    def _counted(self, operation: Operation) -> Operation:
+        self._failures += operation.status == "failed"
+        return operation
 
     def _planned_and_done(self) -> Iterator[Operation]:
         yield from self._impossible()
@@ -139,6 +161,7 @@ class _Sync:
         if self._options.dry_run:
             for action in actions:
                 yield from self._planned(action)
+            yield from self._delete_moved()
             return
         yield from self._outcomes(self._mover.send(self._sends(actions)))
         actions = self._rest(actions)
@@ -168,18 +191,23 @@ class _Sync:
             compare_by(mode or "size", same),
             delete=self._options.delete,
             overwrite=self._how.overwrite,
-            empty_dirs=isinstance(self._source, LocalTree) and self._source.empty_dirs,
+            empty_dirs=any(
+                isinstance(tree, LocalTree) and tree.empty_dirs
+                for tree in (self._source, self._destination)
+            ),
             included=lambda key: key not in self._refused and self._chosen(key),
         )
         return planning.plan(*self._sides(), rules)
 
     def _sides(self) -> tuple[Side, Side]:
-        source = self._source
-        here = source.side(self._report) if isinstance(source, LocalTree) else source.side()
+        source, rules = self._source, self._options.rules
+        here = source.side(self._report, rules) if isinstance(source, LocalTree) else source.side()
         if self._options.compare is None and self._how.overwrite:
             return here, self._nothing()
         if isinstance(self._destination, LocalTree):
-            there = self._destination.side(self._report, may_be_missing=True)
+            # What a link leads to is outside, where nothing is written and nothing deleted.
+            tree = replace(self._destination, follow_symlinks=False)
+            there = tree.side(self._report, rules, may_be_missing=True)
             # Without hashes nothing is copied: files are read as fast as they would be hashed.
             return here, Side(there.entries, is_tree=True)
         return here, self._destination.side()
@@ -195,9 +223,7 @@ class _Sync:
     def _planned(self, action: Action) -> Iterator[Operation]:
         if isinstance(action, Send | Copy):
             yield self._told(action, "planned")
-            if self._options.move:
-                source = self._source.shown(action.source.key)
-                yield Operation("delete", source, status="planned", reason="moved")
+            yield from self._move(action.source.key)
         elif isinstance(action, Skip):
             yield self._kept(action)
         elif isinstance(action, Deletes):
@@ -244,21 +270,29 @@ class _Sync:
                 yield self._kept(action)
             else:
                 yield self._told(action, "done")
-                if self._options.move:
-                    self._moved.append(action.source.key)
-                    if len(self._moved) == _MOVED_AT_ONCE:
-                        yield from self._delete_moved()
+                yield from self._move(action.source.key)
+
+    def _move(self, key: str) -> Iterator[Operation]:
+        """Take note that the source ``key`` is to be deleted; delete them by the thousand."""
+        if self._options.move:
+            self._moved.append(key)
+            if len(self._moved) == _MOVED_AT_ONCE:
+                yield from self._delete_moved()
 
     def _delete_moved(self) -> Iterator[Operation]:
         """Delete the sources of what has arrived."""
         moved, self._moved = self._moved, []
+        if self._options.dry_run:
+            for key in moved:
+                source = self._source.shown(key)
+                yield Operation("delete", source, status="planned", reason="moved")
+            return
         for outcome in self._source.delete(moved, self._how):
             status: Status = "failed" if outcome.error else "done"
             source = self._source.shown(outcome.key)
             yield Operation("delete", source, status=status, reason="moved", error=outcome.error)
 
     def _delete(self, deletes: Deletes) -> Iterator[Operation]:
-        yield from self._counted()
         if refusal := self._refusal(deletes):
             yield refusal
             return
@@ -269,10 +303,11 @@ class _Sync:
             yield Operation("delete", target, status=status, error=outcome.error)
 
     def _refusal(self, deletes: Deletes) -> Operation | None:
-        target = self._destination.shown("")
+        end = self._destination
+        target = end.shown(end.prefix if isinstance(end, StoreTree) else "")
         error = planning.refuse_deletes(
             deletes,
-            failures=self._failures,
+            failures=self._failures + sum(each.status == "failed" for each in self._aside),
             max_delete=self._options.max_delete,
             destination=target,
         )

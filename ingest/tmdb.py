@@ -14,17 +14,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
@@ -39,6 +41,7 @@ from ingest.errors import (
     UnknownParameter,
 )
 from ingest.pacing import Backoff, Deadline, RateLimit
+from ingest.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,9 +54,12 @@ CONNECTIONS = 10
 
 _CONNECT_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 20.0
+_LAST_WORDS_S = 0.5
+"""How long after the deadline a request may still say by itself what it waited for."""
 _LARGEST_BODY = 32_000_000
 """Bytes; a page has some 12,000. More than this is not an answer of TMDB."""
 
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 # Names as in TMDB's own description of its API (version 3, OpenAPI document of 2026).
@@ -194,10 +200,12 @@ class Tmdb:
         self._refusal: CredentialsRefused | None = None
         self._refusing = threading.Lock()
         self._closed = threading.Event()
-        self._workers = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="tmdb")
+        self._workers = Workers(CONNECTIONS, "tmdb")
         self._session = _Session()
         self._session.auth = sign_in
         self._session.headers["Accept"] = "application/json"
+        # The stand-in is on this machine, where no proxy would find it.
+        self._session.trust_env = urlsplit(base_url).hostname not in _LOOPBACK
         adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS)
         self._session.mount(base_url, adapter)
         for name in _QUOTING_LOGGERS:
@@ -214,7 +222,7 @@ class Tmdb:
     def close(self) -> None:
         """Drop what is queued, end every wait, and close the connections."""
         self._closed.set()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
         self._session.close()
 
     def submit(
@@ -227,7 +235,21 @@ class Tmdb:
         """
         check_parameters(endpoint, params)
         path = endpoint if title is None else endpoint.format(id=title)
-        return self._workers.submit(self._get, self._base_url + path, dict(params))
+        return self._workers.submit(
+            functools.partial(self._get, self._base_url + path, dict(params))
+        )
+
+    def result(self, answer: Future[Answer]) -> Answer:
+        """Return what ``submit`` promised, or raise its error; at the latest at the deadline.
+
+        Timeouts of a connection are not enough: a server that sends a header a second, or a host
+        with many dead addresses, outlasts them.
+        """
+        try:
+            return answer.result(max(self._deadline.remaining_s() + _LAST_WORDS_S, _LAST_WORDS_S))
+        except FutureTimeoutError:
+            pass
+        raise DeadlineExceeded("TMDB has not answered, and the time for this run is used up")
 
     def _get(self, url: str, params: dict[str, str]) -> Answer:
         outcome = self._try(url, params)
@@ -262,6 +284,8 @@ class Tmdb:
 
     def _try(self, url: str, params: dict[str, str]) -> Answer | _Setback:
         self._wait(self._limit.delay_s(), f"{url}: the rate limit is reached")
+        while (quiet_s := self._limit.quiet_s()) > 0 and not self._closed.is_set():
+            self._wait(quiet_s, f"{url}: TMDB has asked for quiet")
         if self._refusal:
             raise self._refusal
         if self._closed.is_set():
@@ -273,7 +297,7 @@ class Tmdb:
             return _Setback(self._describe(outcome), _retry_after_s(outcome.headers))
         if outcome.status != HTTPStatus.OK:
             self._refuse(url, outcome)
-        return _parse(outcome)
+        return _parse(outcome, self._sign_in)
 
     def _send(self, url: str, params: dict[str, str]) -> _Received | _Setback:
         left_s = max(self._deadline.remaining_s(), 0.001)
@@ -286,7 +310,7 @@ class Tmdb:
                 stream=True,
             ) as response:
                 return _Received(response.status_code, response.headers, self._read(response))
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (OSError, urllib3.exceptions.HTTPError) as error:  # requests' own are OSErrors
             # Only a description leaves this block: the exception holds the URL.
             reason = _describe_failure(error)
         return _Setback(reason)
@@ -319,7 +343,8 @@ class Tmdb:
         try:
             body = json.loads(received.body)
             words = body.get("status_message") or "; ".join(body["errors"])
-            code = f" (code {body['status_code']})" if "status_code" in body else ""
+            code = body.get("status_code")
+            code = f" (code {code})" if type(code) is int else ""
             return f"HTTP {received.status} {self._sign_in.hide(words)}{code}"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             known = received.status in {status.value for status in HTTPStatus}
@@ -327,7 +352,7 @@ class Tmdb:
             return f"HTTP {received.status} {phrase}".rstrip()
 
 
-def _parse(received: _Received) -> Answer | _Setback:
+def _parse(received: _Received, sign_in: SignIn) -> Answer | _Setback:
     try:
         body = json.loads(received.body, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -335,11 +360,11 @@ def _parse(received: _Received) -> Answer | _Setback:
         return _Setback("the answer is cut short" if start == b"{" else "the answer is not JSON")
     if not isinstance(body, dict):
         raise TmdbRefused(f"TMDB answered with a JSON {type(body).__name__}, not an object")
-    age = received.headers.get("Age", "")
+    age, etag = received.headers.get("Age", ""), received.headers.get("ETag")
     return Answer(
         body=body,
-        etag=received.headers.get("ETag"),
-        age_s=int(age) if age.isdecimal() else None,
+        etag=sign_in.hide(etag) if etag is not None else None,
+        age_s=int(age) if re.fullmatch("[0-9]{1,9}", age) else None,
         made_at=_http_date(received.headers.get("Date")),
     )
 
@@ -354,7 +379,8 @@ def _finite(text: str) -> float:
 
 def _http_date(text: str | None) -> datetime | None:
     try:
-        return parsedate_to_datetime(text or "").astimezone(UTC)
+        moment = parsedate_to_datetime(text or "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
@@ -372,7 +398,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     return max((moment - now).total_seconds(), 0.0)
 
 
-def _describe_failure(error: requests.RequestException | urllib3.exceptions.HTTPError) -> str:
+def _describe_failure(error: OSError | urllib3.exceptions.HTTPError) -> str:
     """Say what happened to a request in words of our own, since its text holds the URL."""
     kinds: tuple[tuple[type[Exception], str], ...] = (
         (requests.ConnectTimeout, "no connection in time"),

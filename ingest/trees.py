@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest.errors import NotFound, StoreError
+from ingest.filters import key_filter, subtree_filter
 from ingest.plan import Side
 from ingest.scan import LocalEntry, Scan, scan
 from ingest.storage.base import Outcome
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from ingest.filters import Rule
     from ingest.scan import Problem
     from ingest.storage.base import Entry, Store, Transfer
 
@@ -29,12 +31,27 @@ class LocalTree:
     follow_symlinks: bool = False
     empty_dirs: bool = False
 
-    def side(self, report: Callable[[Problem], None], *, may_be_missing: bool = False) -> Side:
+    def side(
+        self,
+        report: Callable[[Problem], None],
+        rules: tuple[Rule, ...] = (),
+        *,
+        may_be_missing: bool = False,
+    ) -> Side:
         """Return the files as one side of a plan; what cannot be read is reported.
 
-        Raises ``NotFound`` where the directory does not exist, unless it ``may_be_missing``.
+        Directories of which ``rules`` leave everything out are not read, and nothing that they
+        leave out is reported; files they leave out are still there. Raises ``NotFound`` where the
+        directory does not exist, unless it ``may_be_missing``.
         """
-        how = Scan(report, self.follow_symlinks, self.empty_dirs)
+        chosen, excluded = key_filter(rules), subtree_filter(rules)
+
+        def found(problem: Problem) -> None:
+            key = problem.key
+            if not excluded(key) if key.endswith("/") else chosen(key):
+                report(problem)
+
+        how = Scan(found, self.follow_symlinks, self.empty_dirs, excluded if rules else None)
         entries: Iterable[Entry]
         try:
             entries = scan(self.root, how)
@@ -53,11 +70,14 @@ class LocalTree:
         return self.root / key
 
     def delete(self, keys: Iterable[str], how: Transfer) -> Iterator[Outcome]:  # noqa: ARG002 - as of a store
-        """Delete files; their directories stay."""
+        """Delete files, and directories whose keys are given, where empty; the others stay."""
         for key in keys:
             path = self.path(key)
             try:
-                path.unlink(missing_ok=True)
+                if key.endswith("/"):
+                    path.rmdir()
+                else:
+                    path.unlink(missing_ok=True)
             except OSError as error:
                 failure = StoreError(f"cannot delete {path}: {error.strerror or error}")
                 yield Outcome(key, 0, failure)

@@ -35,7 +35,7 @@ def compare(
     """
     told: list[Operation] = []
     chosen = key_filter(rules)
-    pairs = _pairs(_side(source, told), _side(destination, told))
+    pairs = _pairs(_side(source, rules, told), _side(destination, rules, told))
 
     def one(pair: tuple[str, Entry | None, Entry | None]) -> Operation:
         return _compared(source, destination, *pair)
@@ -44,14 +44,14 @@ def compare(
     yield from told
 
 
-def _side(tree: Tree, told: list[Operation]) -> Side:
+def _side(tree: Tree, rules: tuple[Rule, ...], told: list[Operation]) -> Side:
     if not isinstance(tree, LocalTree):
         return tree.side()
 
     def report(problem: Problem) -> None:
         told.append(from_problem(problem))
 
-    return tree.side(report)
+    return tree.side(report, rules)
 
 
 def _pairs(one: Side, other: Side) -> Iterator[tuple[str, Entry | None, Entry | None]]:

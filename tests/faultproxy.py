@@ -264,18 +264,18 @@ class _Handler(socketserver.StreamRequestHandler):
         """Pass the body on; return whether an answer is to be waited for."""
         cut = action.after if isinstance(action, (DropRequest, Stall)) else length
         held: list[bytes] = []
-        try:
-            for end in (min(cut, length), length):
-                missing = end - seen.body_size - sum(map(len, held))
-                for block in itertools.chain(held, self._body(missing)):
+        for end in (min(cut, length), length):
+            missing = end - seen.body_size - sum(map(len, held))
+            for block in itertools.chain(held, self._body(missing)):
+                try:
                     upstream.sendall(block)
-                    seen.body_size += len(block)
-                if isinstance(action, DropRequest):
-                    return False
-                if isinstance(action, Stall) and not held:
-                    held = self._hold(action.release, length - end)
-        except (BrokenPipeError, ConnectionResetError):
-            return True  # an answer before all was read: it is what the client is to see
+                except (BrokenPipeError, ConnectionResetError):
+                    return True  # an answer before all was read: it is what the client is to see
+                seen.body_size += len(block)
+            if isinstance(action, DropRequest):
+                return False
+            if isinstance(action, Stall) and end == cut:
+                held = self._hold(action.release, length - end)
         return seen.body_size == length
 
     def _hold(self, release: threading.Event, left: int = 0) -> list[bytes]:

@@ -40,6 +40,9 @@ class FakeTmdb:
     def pages_asked(self) -> list[int]:
         return [int(params["page"]) for _, params, _ in self.asked]
 
+    def result(self, answer: Future[Answer]) -> Answer:
+        return answer.result()
+
     def submit(
         self, endpoint: str, params: Mapping[str, str], *, title: int | None = None
     ) -> Future[Answer]:
@@ -277,7 +280,7 @@ def test_each_page_is_told_with_its_dataset_and_the_total_so_far(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"results": None}, "page 2: results should be of type list, but is None"),
+        ({"results": None}, "page 2: results should be of type list, but is null"),
         ({"results": {"id": 1}}, "results should be of type list"),
         ({"total_pages": None}, "total_pages should be of type int"),
         ({"total_pages": "7"}, "total_pages should be of type int"),

@@ -72,7 +72,7 @@ def _recorded_page(folder: Path, name: str) -> Page:
     body = (folder / "movie" / f"{name}.json").read_bytes()
     recording = json.loads((folder / "headers" / f"{name}.headers.json").read_bytes())
     headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(recording["headers"])
-    answer = tmdb._parse(tmdb._Received(200, headers, body))
+    answer = tmdb._parse(tmdb._Received(200, headers, body), tmdb.SignIn(token="eyJ"))
     assert isinstance(answer, tmdb.Answer)
     totals = (answer.body["total_pages"], answer.body["total_results"])
     return _page(answer.body["page"], made=answer.made_at, age_s=answer.age_s, totals=totals)

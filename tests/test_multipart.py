@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import signal
 import subprocess
@@ -14,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from botocore.config import Config
-from hypothesis import given
-from hypothesis import strategies as st
 
 from faultproxy import (
     Answer,
@@ -32,7 +32,7 @@ from ingest.settings import AccessKey
 from ingest.storage import unfinished
 from ingest.storage.etags import etag_of
 from ingest.storage.multipart import upload_file
-from ingest.storage.parts import PartLimits, part_size, part_size_of
+from ingest.storage.parts import PartLimits
 from ingest.storage.unfinished import abort_uploads, stale_uploads, unfinished_uploads
 from support import REPOSITORY, S3Server
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MIB = 1 << 20
-PART = 5 * MIB
-SMALL = PartLimits(preferred=PART)
+PART = MIB
+SMALL = PartLimits(preferred=PART, smallest=PART)
 SIZE = 3 * PART + 12_345  # four parts
 KEY = "dir/a file"
 
@@ -96,6 +96,12 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unfinished, "_PAUSES_S", (0.001,) * 4)
 
 
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let moto take parts below S3's 5 MiB: rclone does."""
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
+
+
 def client_of(server: S3Server, endpoint_url: str, **options: Any) -> Any:
     return boto3.client(
         "s3",
@@ -106,9 +112,11 @@ def client_of(server: S3Server, endpoint_url: str, **options: Any) -> Any:
         config=Config(
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            retries={"total_max_attempts": 1},
-            s3={"addressing_style": "path"},
-            **options,
+            **{
+                "retries": {"total_max_attempts": 1},
+                "s3": {"addressing_style": "path"},
+                **options,
+            },
         ),
     )
 
@@ -231,13 +239,24 @@ class TestWhole:
         with pytest.raises(StoreError, match=f"the object has 7 bytes, {SIZE} were sent"):
             upload_file(client, bucket, KEY, file, limits=SMALL, compare_etag=False)
 
+    def test_the_store_is_told_the_md5_of_each_part(
+        self, proxy: FaultProxy, bucket: str, client: Any, file: Path
+    ) -> None:
+        upload_file(client, bucket, KEY, file, limits=SMALL, workers=1)
+        told = [each.headers["content-md5"] for each in proxy.seen("PUT", query="partNumber=")]
+        digests = [
+            hashlib.md5(part(file, number), usedforsecurity=False).digest()
+            for number in range(1, 5)
+        ]
+        assert told == [base64.b64encode(digest).decode() for digest in digests]
+
 
 class TestResume:
     def test_after_a_kill_only_what_is_missing_is_sent(
         self, server: S3Server, bucket: str, proxy: FaultProxy, client: Any, file: Path
     ) -> None:
         never = threading.Event()
-        proxy.rules.append(Rule(Stall(never, after=MIB), "PUT", query="partNumber", skip=2))
+        proxy.rules.append(Rule(Stall(never, after=PART // 2), "PUT", query="partNumber", skip=2))
         program = (
             "import sys; sys.path[:0] = ['tests', '.']\n"
             "from pathlib import Path\n"
@@ -269,7 +288,8 @@ class TestResume:
     ) -> None:
         begin(client, bucket, {1: part(file, 1)})
         proxy.requests.clear()
-        done = upload_file(client, bucket, KEY, file)
+        limits = PartLimits(smallest=PART)
+        done = upload_file(client, bucket, KEY, file, limits=limits)
         assert (done.part_size, done.parts_resumed, sent(proxy)) == (PART, 1, [2, 3, 4])
         assert content(client, bucket) == file.read_bytes()
 
@@ -301,7 +321,7 @@ class TestResume:
         self, bucket: str, client: Any, file: Path
     ) -> None:
         others = {
-            begin(client, bucket, {1: part(file, 1)}, Key=KEY + tail) for tail in (".old", "/a")
+            begin(client, bucket, {1: part(file, 1)}, Key=KEY + tail) for tail in (".old", "2")
         }
         done = upload_file(client, bucket, KEY, file, limits=SMALL)
         assert done.parts_resumed == 0
@@ -422,6 +442,19 @@ class TestChangingFile:
         assert left(client, bucket) == []
 
 
+def test_a_file_that_changed_is_not_taken_for_a_fault_of_the_way(
+    moto_server: S3Server, file: Path
+) -> None:
+    bucket = moto_server.new_bucket()
+    with FaultProxy(moto_server.endpoint_url) as proxy:
+        client = client_of(moto_server, proxy.endpoint_url)
+        client.meta.events.register("before-call.s3.UploadPart", lambda **_: overwrite(file))
+        proxy.rules.append(Rule(Answer(400, "BadDigest"), "PUT", times=None))
+        with pytest.raises(StoreError, match="changed while it was being read"):
+            upload_file(client, bucket, KEY, file, limits=SMALL, workers=1)
+        assert sent(proxy) == [1]
+
+
 class TestFaults:
     @pytest.mark.parametrize(
         "action",
@@ -430,7 +463,7 @@ class TestFaults:
             Answer(500, "InternalError"),
             Answer(400, "RequestTimeout"),
             DropRequest(after=0),
-            DropRequest(after=2 * MIB),
+            DropRequest(after=PART // 2),
             DropAnswer(),
         ],
         ids=repr,
@@ -508,7 +541,7 @@ class TestFaults:
         self, proxy: FaultProxy, client: Any, file: Path, size: int
     ) -> None:
         os.truncate(file, size)
-        limits = PartLimits(preferred=PART, largest=PART, most_parts=3)
+        limits = PartLimits(PART, PART, PART, most_parts=3)
         with pytest.raises(StoreError, match=f"has {size} bytes, .* from 1 to {3 * PART}"):
             upload_file(client, "any", KEY, file, limits=limits)
         assert proxy.requests == []
@@ -571,9 +604,14 @@ class TestCancelling:
         assert not exists(client, bucket)
         assert upload_file(client, bucket, KEY, file, limits=SMALL).parts_resumed == 1
 
-    def test_stops_within_a_part(
-        self, proxy: FaultProxy, bucket: str, client: Any, file: Path
+    def test_stops_within_a_part_which_boto3_does_not_repeat(
+        self, server: S3Server, proxy: FaultProxy, bucket: str, file: Path
     ) -> None:
+        client = client_of(
+            *(server, proxy.endpoint_url),
+            retries={"total_max_attempts": 3},
+            s3={"addressing_style": "path", "payload_signing_enabled": False},
+        )
         cancelled = threading.Event()
         proxy.rules.append(Rule(Before(cancelled.set), "PUT", query="partNumber=2"))
         with pytest.raises(StoreError, match="cancelled; the unfinished upload was aborted"):
@@ -584,7 +622,7 @@ class TestCancelling:
                 cancelled=cancelled,
                 keep_partial=False,
             )
-        assert proxy.seen("PUT", query="partNumber=2")[0].body_size == 0
+        assert [each.body_size for each in proxy.seen("PUT", query="partNumber=2")] == [0]
         assert left(client, bucket) == []
 
     def test_stops_within_a_pause(
@@ -645,56 +683,6 @@ class TestCleanup:
     def test_a_bucket_that_is_not_there_is_an_error(self, client: Any) -> None:
         with pytest.raises(BucketNotFound, match="cannot list the unfinished uploads of s3://no"):
             list(stale_uploads(client, "no-such-bucket", "", 0))
-
-
-LIMITS = st.builds(
-    PartLimits,
-    preferred=st.integers(1, 64).map(lambda mib: mib * MIB),
-    most_parts=st.integers(1, 10_000),
-)
-
-
-class TestPartSizes:
-    @given(st.integers(1, 5 * MIB * MIB), LIMITS)
-    def test_never_need_more_parts_than_allowed(self, size: int, limits: PartLimits) -> None:
-        if size > limits.largest_file:
-            return
-        chosen = part_size(size, limits)
-        assert -(-size // chosen) <= limits.most_parts
-        assert limits.smallest <= chosen <= limits.largest
-        wanted = max(limits.preferred, limits.smallest)
-        assert chosen == wanted or (chosen > wanted and -(-size // wanted) > limits.most_parts)
-
-    def test_of_the_largest_object(self) -> None:
-        assert part_size(5 * MIB * MIB, PartLimits()) == 525 * MIB
-
-    @given(st.data(), st.integers(1, 300 * MIB), st.integers(5 * MIB, 40 * MIB))
-    def test_are_recognised_by_any_of_the_parts(
-        self, data: st.DataObject, size: int, true_size: int
-    ) -> None:
-        count = -(-size // true_size)
-        numbers = data.draw(st.sets(st.integers(1, count), min_size=1))
-        sizes = {each: min(true_size, size - (each - 1) * true_size) for each in numbers}
-        guess = part_size_of(sizes, size, PartLimits())
-        assert guess is not None
-        if numbers != {count}:
-            assert guess == true_size
-        for number, each in sizes.items():
-            assert each == min(guess, size - (number - 1) * guess)
-
-    @pytest.mark.parametrize(
-        "sizes",
-        [
-            {},
-            {1: PART, 2: PART + 1},
-            {1: PART, 5: PART},
-            {4: 0},
-            {1: MIB},
-            {1: 2 * SIZE},
-        ],
-    )
-    def test_of_parts_that_do_not_fit_are_none(self, sizes: dict[int, int]) -> None:
-        assert part_size_of(sizes, SIZE, PartLimits()) is None
 
 
 def test_boto3_is_not_loaded_with_the_module() -> None:

@@ -194,7 +194,7 @@ def test_a_run_killed_while_it_replaces_leaves_no_manifest_of_other_bytes(
 # What replacing removes
 
 
-def test_another_format_removes_the_old_object_after_the_new_manifest(
+def test_another_format_removes_the_old_object_before_the_new_manifest(
     stand_in: Callable[..., Sandbox], rclone_server: S3Server
 ) -> None:
     with WatchedBucket(rclone_server) as bucket:
@@ -205,9 +205,12 @@ def test_another_format_removes_the_old_object_after_the_new_manifest(
     jsonl = MOVIES + "l"
     assert bucket.objects().keys() == {jsonl, manifest_key(MOVIES)}
     changes = bucket.changes("Movies")
-    written = changes.index(("PUT", "_manifest.json"))
-    assert changes.index(("PUT", "movies_2026-11-20.jsonl")) < written
-    assert changes[written + 1 :] == [("DELETE", "movies_2026-11-20.json")]
+    assert changes == [
+        ("DELETE", "_manifest.json"),
+        ("PUT", "movies_2026-11-20.jsonl"),
+        ("DELETE", "movies_2026-11-20.json"),
+        ("PUT", "_manifest.json"),
+    ]
 
 
 def test_fewer_parts_remove_those_that_are_left_over(stand_in: Callable[..., Sandbox]) -> None:

@@ -64,6 +64,7 @@ GOOD = [
     ("endpoint_url", "ENDPOINT_URL", "http://localhost:9000/", "http://localhost:9000"),
     ("endpoint_url", "AWS_ENDPOINT_URL_S3", "https://s3.example", "https://s3.example"),
     ("endpoint_url", "AWS_ENDPOINT_URL", "https://s3.example", "https://s3.example"),
+    ("endpoint_url", "AWS_ENDPOINT", "https://s3.example", "https://s3.example"),
     ("region", "REGION_NAME", "sa-east-1", "sa-east-1"),
     ("region", "AWS_REGION", "sa-east-1", "sa-east-1"),
     ("region", "AWS_DEFAULT_REGION", "sa-east-1", "sa-east-1"),

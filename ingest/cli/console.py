@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ingest.errors import BucketNotFound, CredentialsRefused, NotFound
+from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound
 from ingest.storage.base import Prefix
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ingest.storage.base import Entry
 
 EXIT_SOME_FAILED = 1
-INTERRUPTED = 130
 
 
 def human_size(size: float) -> str:
@@ -38,7 +37,12 @@ def human_size(size: float) -> str:
 
 def write_json(fields: dict[str, Any]) -> None:
     """Write one object on one line of stdout."""
-    sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
+    text = json.dumps(fields, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:  # a file name that is no UTF-8, or a terminal that has none
+        text = json.dumps(fields)
+    sys.stdout.write(text + "\n")
 
 
 @dataclass
@@ -88,7 +92,7 @@ class Tally:
     def __str__(self) -> str:
         """Return the summary as one line for a person."""
         past = {"upload": "uploaded", "download": "downloaded", "copy": "copied"}
-        past |= {"delete": "deleted", "scan": "scanned", "verify": "verified"}
+        past |= {"delete": "deleted", "scan": "scanned", "verify": "verified", "abort": "aborted"}
         planned = self.by_status["planned"]
         told = [
             f"{count:,} {'to ' + verb if planned else past[verb]}"
@@ -134,14 +138,26 @@ class Reporter:
         with self._live or _Nothing() as live:
             if isinstance(live, Live):
                 live.expect(sizes)
-            for operation in operations:
-                self.tally.add(operation)
-                _end_if_hopeless(operation, self.tally)
-                self._one(operation)
-                if isinstance(live, Live):
-                    live.count()
+            try:
+                for operation in operations:
+                    self._count(operation)
+                    if isinstance(live, Live):
+                        live.count()
+            except IngestError:
+                if self._as_json:
+                    self.summary()
+                raise
         self.summary()
         return self.tally.exit_code
+
+    def _count(self, operation: Operation) -> None:
+        """Show one operation. Raises its error where it is of the whole, not of this one."""
+        self.tally.add(operation)
+        hopeless = _is_of_the_whole(operation, self.tally)
+        if self._as_json or not hopeless:
+            self._one(operation)
+        if hopeless:
+            raise hopeless
 
     def summary(self) -> None:
         """Show what it has come to."""
@@ -197,13 +213,12 @@ def show_entry(item: Entry | Prefix, where: ObjectUrl, *, as_json: bool) -> None
         sys.stdout.write(f"{moment:%Y-%m-%d %H:%M:%S}Z{item.size:>14}  {printable(item.key)}\n")
 
 
-def _end_if_hopeless(operation: Operation, tally: Tally) -> None:
-    """Raise the first failure where it is of the whole: then every other would be the same."""
+def _is_of_the_whole(operation: Operation, tally: Tally) -> IngestError | None:
+    """Return the first failure where every other would be the same."""
     error = operation.error
     if tally.by_status["done"] or not isinstance(error, CredentialsRefused | BucketNotFound):
-        return
-    if "AccessDenied" not in str(error):
-        raise error
+        return None
+    return None if "AccessDenied" in str(error) else error
 
 
 def _ignore(_: int) -> None:

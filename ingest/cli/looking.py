@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ingest.cli.buckets import list_all
 from ingest.cli.options import Command, asked, connection_options, output_options, transfer_options
 from ingest.cli.running import run, tree_of
 from ingest.errors import NotFound, UsageError
@@ -31,7 +32,7 @@ def ls(ctx: click.Context, /, url: str | None, recursive: bool, **values: Any) -
     """List what is directly below s3://bucket/prefix/; without a URL, the buckets."""
     call = asked(ctx, values)
     if url is None:
-        _list_buckets(call)
+        list_all(call)
         return
     from ingest.cli.console import show_entry
 
@@ -57,23 +58,6 @@ def _listed(store: S3Store, where: ObjectUrl, *, recursive: bool) -> Iterator[En
         below = below or item.key == where.directory
     if below:
         yield from _listed(store, ObjectUrl(where.bucket, where.directory), recursive=recursive)
-
-
-@click.command(cls=Command)
-@connection_options
-@output_options
-@click.pass_context
-def buckets(ctx: click.Context, /, **values: Any) -> None:
-    """List the buckets."""
-    _list_buckets(asked(ctx, values))
-
-
-def _list_buckets(call: Asked) -> None:
-    from ingest.admin import list_buckets
-    from ingest.cli.console import show_bucket
-
-    for bucket in list_buckets(call.clients()):
-        show_bucket(bucket, as_json=call.values["as_json"])
 
 
 @click.command(cls=Command)

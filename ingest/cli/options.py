@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.errors import IngestError, UsageError
+from ingest.errors import IngestError, SettingsError, UsageError
 from ingest.filters import Rule
 from ingest.settings import load_store
 from ingest.storage.providers import names
@@ -19,12 +19,15 @@ from ingest.storage.providers import names
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ingest.settings import StoreSettings
     from ingest.storage.base import Transfer
     from ingest.storage.connection import Clients
     from ingest.storage.s3 import S3Store
     from ingest.uploader import Content
 
+INTERRUPTED = 130
 _ORDER = "ingest.order"
+_SETTINGS = {"ENDPOINT_URL": "endpoint_url", "REGION_NAME": "region"}
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -42,8 +45,13 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except IngestError as error:
-            click.echo(f"error: {error}", err=True)
+            from ingest.cli.console import printable
+
+            click.echo(printable(f"error: {error}"), err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             # The reader went away, as `| head` does; there is nobody to tell anything.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -124,21 +132,31 @@ class Asked:
         """Return the connection: what is given here wins over the environment."""
         from ingest.storage.connection import Clients, Connection
 
-        found = load_store()
-        endpoint_url = self.values["endpoint_url"] or found.endpoint_url
-        if endpoint_url and "://" not in endpoint_url:
-            raise UsageError(f"the endpoint {endpoint_url} should begin with http:// or https://")
+        found = self._settings()
         profile = self.values["profile"]
         return Clients(
             Connection(
-                endpoint_url=endpoint_url.rstrip("/") if endpoint_url else None,
-                region=self.values["region"] or found.region,
+                endpoint_url=found.endpoint_url,
+                region=found.region,
                 # A profile that is asked for wins over keys of the environment.
                 access_key=None if profile else found.access_key,
                 provider=self.values["provider"],
                 profile=profile,
             )
         )
+
+    def _settings(self) -> StoreSettings:
+        """Return the environment's settings, with those given here in their place."""
+        given = {
+            name: self.values[option] for name, option in _SETTINGS.items() if self.values[option]
+        }
+        try:
+            return load_store(instead=given)
+        except SettingsError as error:
+            message = error.message
+            for name in given:
+                message = message.replace(name, "--" + _SETTINGS[name].replace("_", "-"))
+            raise UsageError(message) from None
 
     def store(self, bucket: str, clients: Clients | None = None) -> S3Store:
         """Return the store of ``bucket``, writing as asked."""

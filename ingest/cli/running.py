@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from ingest.cli.options import Asked, asked
+from ingest.cli.options import INTERRUPTED, Asked, asked
 from ingest.errors import IngestError
 from ingest.filters import key_filter
 from ingest.location import LocalPath
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     import click
 
+    from ingest.cli.console import Reporter
     from ingest.location import Location
     from ingest.operation import Operation
     from ingest.storage.base import Transfer
@@ -46,16 +48,15 @@ def run(
     On a terminal, what is in the directory ``source`` is counted meanwhile, to tell the time that
     is left.
     """
-    from ingest.cli.console import INTERRUPTED, Reporter
+    from ingest.cli.console import Reporter
 
     call = asked(ctx, values)
     reporter = Reporter(as_json=values["as_json"], quiet=values["quiet"])
     with _interruptible(call.cancelled):
         try:
-            code = reporter.show(
-                operations(call, call.transfer(reporter.moved)),
-                _sizes(call, source) if source else iter(()),
-            )
+            done = operations(call, call.transfer(reporter.moved))
+            sizes = _sizes(call, source) if source else iter(())
+            code = _shown(reporter, done, sizes, call.cancelled)
         except KeyboardInterrupt:
             reporter.interrupted()
             sys.stdout.flush()
@@ -64,11 +65,29 @@ def run(
     ctx.exit(code)
 
 
+def _shown(
+    reporter: Reporter,
+    operations: Iterator[Operation],
+    sizes: Iterator[int],
+    cancelled: threading.Event,
+) -> int:
+    """Show ``operations``; where that ends early, stop them, and let them clean up."""
+    try:
+        return reporter.show(operations, sizes)
+    except BaseException:
+        cancelled.set()
+        if isinstance(operations, Generator):
+            operations.close()
+        raise
+
+
 @contextmanager
 def _interruptible(cancelled: threading.Event) -> Iterator[None]:
     """Let Ctrl-C stop the threads of a transfer before it stops this one."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        if cancelled.is_set():  # a second one, while the first is being seen to
+            os._exit(INTERRUPTED)
         cancelled.set()
         raise KeyboardInterrupt
 

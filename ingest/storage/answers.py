@@ -6,6 +6,8 @@ import re
 from http import HTTPStatus
 from typing import Any
 
+from obstore.exceptions import UnauthenticatedError
+
 from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, StoreError
 
 _REFUSALS = frozenset(
@@ -62,6 +64,8 @@ def translate(what: str, error: Exception) -> IngestError:
     """Return the error of this package that says ``what`` failed, for obstore's or boto3's."""
     if isinstance(error, IngestError):
         return error
+    if isinstance(error, UnauthenticatedError):
+        return CredentialsRefused(f"{what}: {_cause(error)}", hint="renew the credentials")
     return error_of(what, *_answer(error))
 
 
@@ -84,4 +88,12 @@ def _answer(error: Exception) -> tuple[str, str, int]:
         return code, found[1], status
     if code or status:
         return code, "", status
-    return "", found[1] if (found := _SYSTEM.search(text)) else text.partition("\n")[0], 0
+    if "redirect without LOCATION" in text:
+        return "PermanentRedirect", "the bucket is in another region", 0
+    return "", found[1] if (found := _SYSTEM.search(text)) else _cause(error), 0
+
+
+def _cause(error: Exception) -> str:
+    """Return the end of obstore's first line, where it says what was wrong."""
+    first = str(error).partition("\n")[0]
+    return first.rpartition(" - ")[2] if " - " in first else first

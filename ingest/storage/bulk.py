@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WAITING_RESULTS = 1_000
+_PATIENCE_S = 1.0
+"""What of the two seconds in which Ctrl-C ends a transfer its threads get to clean up."""
 
 
 class ByteBudget:
@@ -49,13 +52,16 @@ def in_threads(
 
     Items are taken one at a time, each when a thread is free for it, by the threads themselves.
     What ``work``, or taking an item, raises is raised here and ends the whole: no further item is
-    begun. The same where the caller closes the iterator: what is under way is left to finish, but
-    not waited for.
+    begun. The same where the caller closes the iterator: what is under way is left to finish, and
+    waited for, but only for a second.
     """
     crew = _Crew(work, iter(items))
     # Daemons: a process that is interrupted does not wait for a part that is on its way.
-    for _ in range(threads):
-        threading.Thread(target=crew.serve, daemon=True, name="bulk").start()
+    workers = [
+        threading.Thread(target=crew.serve, daemon=True, name="bulk") for _ in range(threads)
+    ]
+    for worker in workers:
+        worker.start()
     try:
         while threads:
             result = crew.results.get()
@@ -67,6 +73,9 @@ def in_threads(
                 yield result[0]
     finally:
         crew.stopped.set()
+        end = time.monotonic() + _PATIENCE_S
+        for worker in workers:
+            worker.join(max(end - time.monotonic(), 0.0))
 
 
 class _Crew(Generic[Item, Result]):
@@ -94,7 +103,7 @@ class _Crew(Generic[Item, Result]):
     def _put(self, result: tuple[Result] | BaseException | None) -> None:
         while not self.stopped.is_set():
             try:
-                self.results.put(result, timeout=1.0)
+                self.results.put(result, timeout=0.1)
             except queue.Full:  # the caller takes its time
                 continue
             else:

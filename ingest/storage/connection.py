@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from obstore.exceptions import BaseError
 from obstore.store import S3Store as ObjectStore
 
 from ingest.errors import SettingsError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from ingest.storage.providers import Provider
 
-_CONNECT_S, _READ_S = 5, 30
+_CONNECT_S, _SEND_S, _READ_S = 5, 20, 60
 _making = threading.Lock()
 
 
@@ -32,7 +33,8 @@ _making = threading.Lock()
 class Connection:
     """Where an S3 API is and who asks. Without ``access_key``, AWS's chain finds the credentials.
 
-    ``provider`` is a name of ``providers.names()``; by default the endpoint tells.
+    ``provider`` is a name of ``providers.names()``; by default the endpoint tells. ``patience_s``
+    is how long one small object may take, and how long one that fails is tried again.
     """
 
     endpoint_url: str | None = None
@@ -40,6 +42,7 @@ class Connection:
     access_key: AccessKey | None = field(default=None, repr=False)
     provider: str | None = None
     profile: str | None = None
+    patience_s: int = 120
 
 
 class Clients:
@@ -87,21 +90,29 @@ class Clients:
             options["checksum_algorithm"] = "SHA256"
         if self.connection.endpoint_url:
             options["endpoint"] = self.connection.endpoint_url
-        return ObjectStore(
-            bucket,
-            region=self.region,
-            credential_provider=credentials,
-            virtual_hosted_style_request=not self.is_path_style(bucket),
-            client_options={
-                "allow_http": (self.connection.endpoint_url or "").startswith("http://"),
-                "connect_timeout": f"{_CONNECT_S}s",
-                "timeout": f"{_READ_S}s",
-            },
-            retry_config={"max_retries": 6, "retry_timeout": timedelta(seconds=15)},
-            # Each object by a request of its own, which every store knows.
-            disable_bulk_delete=True,
-            **options,
-        )
+        patience_s = self.connection.patience_s
+        try:
+            return ObjectStore(
+                bucket,
+                region=self.region,
+                credential_provider=credentials,
+                virtual_hosted_style_request=not self.is_path_style(bucket),
+                client_options={
+                    "allow_http": (self.connection.endpoint_url or "").startswith("http://"),
+                    "connect_timeout": f"{_CONNECT_S}s",
+                    "timeout": f"{patience_s}s",
+                },
+                retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=patience_s)},
+                # Each object by a request of its own, which every store knows.
+                disable_bulk_delete=True,
+                # Said here, lest obstore takes it from variables of its own.
+                skip_signature=False,
+                unsigned_payload=False,
+                **options,
+            )
+        except BaseError as error:
+            reason = " ".join(str(error).partition("Debug source")[0].split())
+        raise SettingsError(f"the settings of the store make no sense: {reason}")
 
     def client(self) -> S3Client:
         """Return the boto3 client, which threads may share."""
@@ -116,8 +127,9 @@ class Clients:
         session = self._boto3_session()
         key = self.connection.access_key
         checksums = self.provider.checksums
-        style: Literal["path", "auto"]
-        style = "path" if self.provider.path_style or self.connection.endpoint_url else "auto"
+        # Not "auto": links to AWS would then name its global host, whatever the region.
+        style: Literal["path", "virtual"]
+        style = "path" if self.provider.path_style or self.connection.endpoint_url else "virtual"
         return session.client(
             "s3",
             endpoint_url=self.connection.endpoint_url,
@@ -126,14 +138,15 @@ class Clients:
             aws_secret_access_key=key.secret_access_key if key else None,
             aws_session_token=key.session_token if key else None,
             config=Config(
-                connect_timeout=_CONNECT_S,
+                # urllib3 sends under this one, too: a store may stall for a while.
+                connect_timeout=_SEND_S,
                 read_timeout=_READ_S,
                 max_pool_connections=32,
                 signature_version="s3v4",
                 request_checksum_calculation=checksums,
                 response_checksum_validation=checksums,
-                retries={"mode": "standard", "total_max_attempts": 5},
-                s3={"addressing_style": style},
+                retries={"mode": "standard", "total_max_attempts": 3},
+                s3={"addressing_style": style, "payload_signing_enabled": False},
             ),
         )
 

@@ -327,9 +327,8 @@ def _check_object(job: _Job, sending: _Sending) -> None:
             return
         raise failure from None
     if head["ContentLength"] != job.source.size:
-        raise target.error(
-            f"the object has {head['ContentLength']} bytes, {job.source.size} were sent"
-        )
+        size = head["ContentLength"]
+        raise target.error(f"the object has {size} bytes, {job.source.size} were sent")
     if sending.resumed and not _has_headers(head, job.headers):
         job.progress(-sending.reported)
         raise _StartOver(target.error("it has the headers of an earlier upload"))
@@ -379,19 +378,18 @@ def _resumable(job: _Job) -> _Upload | None:
     """
     target = job.target
     wanted = job.headers.get("StorageClass", "STANDARD")
-    try:
+    with contextlib.suppress(*client_errors()):
         found = [
             upload
             for upload in unfinished_uploads(target.client, target.bucket, target.key)
             if upload.key == target.key and upload.storage_class == wanted
         ]
-        for upload in sorted(found, key=lambda each: each.initiated, reverse=True):
+        found.sort(key=lambda each: each.initiated)
+        for upload in reversed(found):
             stored = stored_parts(target, upload.upload_id)
             sizes = {number: part.size for number, part in stored.items()}
             if size := part_size_of(sizes, job.source.size, job.limits):
                 return _Upload(upload.upload_id, size, stored)
-    except client_errors():
-        return None
     return None
 
 

@@ -26,6 +26,7 @@ from ingest.storage.sending import is_odd
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store as ObjectStore
 
     from ingest.landing import Landing, Part, Partial
@@ -53,6 +54,16 @@ class _Parts:
     is_known: bool
 
 
+def told_part_size(client: S3Client, bucket: str, entry: Entry, count: int) -> int | None:
+    """Return the size, in bytes, of the ``count`` parts of an object, where the store tells."""
+    with contextlib.suppress(client.exceptions.ClientError):  # many stores do not
+        first = client.head_object(Bucket=bucket, Key=entry.key, PartNumber=1)
+        size = first["ContentLength"]
+        if size and -(-entry.size // size) == count:
+            return size
+    return None
+
+
 class Receiver:
     """Fetches the items of one bulk, from any number of threads."""
 
@@ -72,6 +83,15 @@ class Receiver:
         self._how = how
         self._held = ByteBudget(_HELD)
         self._large = threading.Lock()
+        self._unfinished: Partial | None = None
+
+    def abandon(self) -> None:
+        """After a transfer was cancelled, remove what is there of a file still under way.
+
+        Its own thread may wait for the store for longer than this process lives.
+        """
+        if self._unfinished and self._how.cancelled.is_set() and not self._how.keep_cancelled:
+            self._unfinished.discard()
 
     def get(self, item: GetItem) -> Outcome:
         """Fetch one item. Raises what obstore, boto3 and the file system raise."""
@@ -93,6 +113,8 @@ class Receiver:
         if len(content) != size:
             raise StoreError(f"it has {len(content):,} bytes, but {size:,} when it was listed")
         self._check(key, content, etag, metadata)
+        # A listing often has the time to the millisecond, where this answer has whole seconds.
+        modified = max(modified, item.entry.modified)
         landed = self._landing.write(item.path, content, mtime_ns=round(modified * 1e9))
         self._how.moved(size)
         return Outcome(item.path, size, existed=not landed)
@@ -133,6 +155,7 @@ class Receiver:
             item.path, entry.size, part_size=parts.size, identity=self._identity(entry)
         ) as partial:
             self._how.moved(entry.size - sum(part.size for part in partial.missing))
+            self._unfinished = partial
             try:
                 digests = dict(
                     in_threads(
@@ -163,13 +186,10 @@ class Receiver:
         count = parts_in(entry.etag or "")
         if count is None:
             return _Parts(_PART, is_known=False)
-        client = self._clients.client()
-        with contextlib.suppress(client.exceptions.ClientError):  # many stores do not tell
-            first = client.head_object(Bucket=self._bucket, Key=entry.key, PartNumber=1)
-            size = first["ContentLength"]
-            if size and -(-entry.size // size) == count and size <= _LARGEST_PART:
-                # Where there is one part, this may be the whole of a store that took no notice.
-                return _Parts(size, is_known=count > 1)
+        told = told_part_size(self._clients.client(), self._bucket, entry, count)
+        if told and told <= _LARGEST_PART:
+            # Where there is one part, this may be the whole of a store that took no notice.
+            return _Parts(told, is_known=count > 1)
         guesses = plausible_part_sizes(entry.size, count)
         size = next((each for each in guesses if each <= _LARGEST_PART), _PART)
         return _Parts(size, is_known=False)
@@ -218,12 +238,13 @@ class Receiver:
         if answer.get("ContentRange") != f"bytes {part.offset}-{end}/{entry.size}":
             raise StoreError(f"asked for bytes {part.offset}-{end}, the store sent others")
         md5 = hashlib.md5(usedforsecurity=False)
-        partial.write_part(part, _hashed(answer["Body"].iter_chunks(_CHUNK), md5))
+        partial.write_part(part, self._hashed(answer["Body"].iter_chunks(_CHUNK), md5))
         self._how.moved(part.size)
         return part.number, md5.digest()
 
-
-def _hashed(chunks: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
-    for chunk in chunks:
-        digest.update(chunk)
-        yield chunk
+    def _hashed(self, chunks: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+        for chunk in chunks:
+            if self._how.cancelled.is_set():
+                raise StoreError("the transfer was stopped")
+            digest.update(chunk)
+            yield chunk

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 import obstore
 from obstore.exceptions import InvalidPathError
 
-from ingest.errors import BucketNotFound, IngestError, NotFound
+from ingest.errors import BucketNotFound, IngestError, NotFound, StoreError
 from ingest.storage.answers import error_of, translate
-from ingest.storage.base import PLAIN, Head, Outcome, Transfer
+from ingest.storage.base import PLAIN, Entry, Head, Outcome, Transfer
 from ingest.storage.bulk import in_threads
-from ingest.storage.receiving import Receiver
-from ingest.storage.sending import Sender, Writing, has_controls, is_odd
+from ingest.storage.etags import parts_in, plausible_part_sizes
+from ingest.storage.receiving import Receiver, told_part_size
+from ingest.storage.sending import Sender, Writing, fits_xml, is_odd, is_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ingest.landing import Landing
-    from ingest.storage.base import CopyItem, Entry, GetItem, Prefix, PutItem
+    from ingest.storage.base import CopyItem, GetItem, Prefix, PutItem
     from ingest.storage.connection import Clients
     from ingest.storage.listing import Place
 
@@ -34,6 +35,7 @@ _FEW = 10
 """So many deletes cost less one by one than boto3 costs to load."""
 _PIECE = 1024**2
 _LARGEST_COPY = 5 * 1024**3
+_PART_OF_COPY = 512 * 1024**2
 
 
 class S3Store:
@@ -94,11 +96,12 @@ class S3Store:
     def names(self, directory: str) -> set[str]:
         """Return the keys directly in ``directory``, without loading boto3 where all are plain."""
         try:
-            found = obstore.list_with_delimiter(self._objects, directory)["objects"]
-            return {entry["path"] for entry in found}
+            listed = obstore.list_with_delimiter(self._objects, directory)["objects"]
+            return {entry["path"] for entry in listed}
         except InvalidPathError:
             # One odd key, put there by somebody else, makes obstore refuse the whole list.
-            return {entry.key for entry in self.list_directory(directory)}
+            found = self.list_directory(directory)
+            return {entry.key for entry in found if isinstance(entry, Entry)}
         except Exception as error:  # noqa: BLE001 - translated
             raise self._error("list", directory, error) from None
 
@@ -126,14 +129,24 @@ class S3Store:
             except Exception as error:  # noqa: BLE001 - translated
                 return Outcome(item.path, 0, self._error("read", item.entry.key, error))
 
-        return in_threads(get, items, how.threads)
+        try:
+            yield from in_threads(get, items, how.threads)
+        finally:
+            receiver.abandon()
 
     def copy_many(self, items: Iterable[CopyItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
-        """Copy within the store, with metadata; above 5 GiB in parts."""
+        """Copy within the store, with type and metadata; above 5 GiB in parts.
+
+        An origin that is another than was listed is not copied, where the store knows how.
+        """
 
         def copy(item: CopyItem) -> Outcome:
-            how.pace(0)
+            if how.cancelled.is_set():
+                stopped = StoreError("the transfer was stopped")
+                return Outcome(item.key, 0, self._error("copy to", item.key, stopped))
             try:
+                if not how.overwrite and is_there(self.clients.client(), self.bucket, item.key):
+                    return Outcome(item.key, 0, existed=True)
                 self._copy(item)
             except Exception as error:  # noqa: BLE001 - translated
                 return Outcome(item.key, 0, self._error("copy to", item.key, error))
@@ -153,7 +166,9 @@ class S3Store:
         remaining = iter(keys)
         first = list(islice(remaining, _FEW))
         if len(first) < _FEW:
-            yield from map(self._delete, first)
+            for key in first:
+                if not how.cancelled.is_set():
+                    yield self._delete(key)
             return
         batch = first + list(islice(remaining, _DELETE_BATCH - _FEW))
         while batch and not how.cancelled.is_set():
@@ -167,13 +182,53 @@ class S3Store:
         return listing.list_objects(_place(self.bucket, self.clients), prefix)
 
     def _copy(self, item: CopyItem) -> None:
-        origin: Any = {"Bucket": item.bucket or self.bucket, "Key": item.origin.key}
-        plain = not is_odd(item.origin.key) and not is_odd(item.key) and not self._writing.acl
-        if plain and origin["Bucket"] == self.bucket and item.origin.size < _LARGEST_COPY:
-            obstore.copy(self._objects, item.origin.key, item.key)
+        client, origin = self.clients.client(), item.origin
+        bucket = item.bucket or self.bucket
+        arguments: dict[str, Any] = self._writing.copy_arguments()
+        if origin.etag:
+            arguments["CopySourceIfMatch"] = f'"{origin.etag}"'
+        part_size = self._part_size(bucket, origin)
+        if part_size:
+            self._copy_in_parts(item, bucket, part_size, arguments)
             return
-        self.clients.client().copy(
-            origin, self.bucket, item.key, ExtraArgs=self._writing.copy_arguments()
+        client.copy_object(
+            Bucket=self.bucket,
+            Key=item.key,
+            CopySource={"Bucket": bucket, "Key": origin.key},
+            **arguments,
+        )
+
+    def _part_size(self, bucket: str, origin: Entry) -> int | None:
+        """Return in which parts to copy, in bytes; None for a copy in one piece.
+
+        What came in parts is copied in the same ones, and so has the same ETag.
+        """
+        usual = _PART_OF_COPY if origin.size > _LARGEST_COPY else None
+        count = parts_in(origin.etag or "")
+        if count is None or not self.clients.provider.multipart_copy:
+            return usual
+        told = told_part_size(self.clients.client(), bucket, origin, count)
+        likely = plausible_part_sizes(origin.size, count)
+        return told or (likely[0] if likely else usual)
+
+    def _copy_in_parts(
+        self, item: CopyItem, bucket: str, part_size: int, arguments: dict[str, Any]
+    ) -> None:
+        from boto3.s3.transfer import TransferConfig  # noqa: PLC0415 - with boto3
+
+        client, origin = self.clients.client(), item.origin
+        # It is a new object, to which the store carries nothing over.
+        head = client.head_object(Bucket=bucket, Key=origin.key)
+        client.copy(
+            {"Bucket": bucket, "Key": origin.key},
+            self.bucket,
+            item.key,
+            ExtraArgs={
+                "ContentType": head["ContentType"],
+                "Metadata": head["Metadata"],
+                **arguments,
+            },
+            Config=TransferConfig(multipart_threshold=1, multipart_chunksize=part_size),
         )
 
     def _delete(self, key: str) -> Outcome:
@@ -189,8 +244,8 @@ class S3Store:
         return Outcome(key, 0)
 
     def _delete_batch(self, keys: Sequence[str], how: Transfer) -> Iterator[Outcome]:
-        # XML cannot carry control characters, and some stores know no delete of many.
-        single = [key for key in keys if not self.clients.provider.bulk_delete or has_controls(key)]
+        # XML cannot carry every character, and some stores know no delete of many.
+        single = [key for key in keys if not self.clients.provider.bulk_delete or not fits_xml(key)]
         yield from in_threads(self._delete, single, how.threads)
         alone = set(single)
         together = [key for key in keys if key not in alone]
@@ -201,8 +256,8 @@ class S3Store:
                 Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in together]}
             )
         except Exception as error:  # noqa: BLE001 - told for each of the keys
-            failure = self._error("delete", together[0], error)
-            yield from (Outcome(key, 0, failure) for key in together)
+            for key in together:
+                yield Outcome(key, 0, self._error("delete", key, error))
             return
         failed = {problem["Key"]: problem for problem in answer.get("Errors", ())}
         for key in together:
@@ -214,7 +269,10 @@ class S3Store:
         return error_of(what, problem.get("Code", ""), problem.get("Message", ""), 0)
 
     def _error(self, verb: str, key: str, error: Exception) -> IngestError:
-        return translate(f"cannot {verb} {self.url}/{key}{self.clients.at}", error)
+        what = f"cannot {verb} {self.url}/{key}"
+        if type(error) is StoreError and self.url not in error.message:
+            return StoreError(f"{what}{self.clients.at}: {error.message}", hint=error.hint)
+        return translate(f"{what}{self.clients.at}", error)
 
 
 def _place(bucket: str, clients: Clients) -> Place:

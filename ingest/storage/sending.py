@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -19,6 +20,7 @@ from ingest.storage.bulk import ByteBudget
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store as ObjectStore
 
     from ingest.storage.base import PutItem, Transfer
@@ -63,8 +65,27 @@ def is_odd(key: str) -> bool:
 
 
 def has_controls(key: str) -> bool:
-    """Whether ``key`` has a control character, which neither object_store nor XML can carry."""
+    """Whether ``key`` has a control character, which object_store does not carry."""
     return any(char < " " or char == "\x7f" for char in key)
+
+
+def fits_xml(key: str) -> bool:
+    """Whether XML 1.0 can carry ``key``: no control character and no non-character."""
+    return not has_controls(key) and all(char not in "\ufffe\uffff" for char in key)
+
+
+def is_there(client: S3Client, bucket: str, key: str) -> bool:
+    """Whether there is an object ``key``, for what a store cannot do under a condition.
+
+    Raises what boto3 raises.
+    """
+    try:
+        client.head_object(Bucket=bucket, Key=key)
+    except client.exceptions.ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 class Sender:
@@ -106,7 +127,9 @@ class Sender:
         if self._how.cancelled.is_set():
             raise StoreError("the transfer was stopped")
         self._how.pace(len(content))
-        metadata = {"sha256": hashlib.sha256(content).hexdigest(), **item.metadata}
+        metadata = dict(item.metadata)
+        if "sha256" not in metadata:
+            metadata["sha256"] = hashlib.sha256(content).hexdigest()
         if is_odd(item.key) or self._writing.acl:
             etag = self._put_by_boto3(item, content, metadata)
         else:
@@ -180,9 +203,13 @@ class Sender:
             "Metadata": dict(item.metadata),
             **self._writing.copy_arguments(),
         }
-        provider = self._clients.provider
+        if item.stat and _version(path.stat()) != _version(item.stat):
+            raise StoreError(f"{path} changed since it was scanned")
+        client, provider = self._clients.client(), self._clients.provider
+        if not self._how.overwrite and is_there(client, self._bucket, item.key):
+            return Outcome(item.key, 0, existed=True)
         done = upload_file(
-            self._clients.client(),
+            client,
             self._bucket,
             item.key,
             path,
@@ -196,9 +223,15 @@ class Sender:
         return Outcome(item.key, done.size)
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe that has taken its place would be waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def _read_unchanged(path: Path, seen: os.stat_result | None) -> bytes:
     """Return a file's content, or raise ``StoreError`` where it changed while it was read."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path's own is slower
+    # A Path's own is slower.
+    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
         before = os.fstat(file.fileno())
         content = file.read()
         after = os.fstat(file.fileno())

@@ -85,7 +85,7 @@ class Target:
 
     def translated(self, error: Exception) -> IngestError:
         """Return the error of this package for one of botocore's."""
-        answer: dict[str, Any] = getattr(error, "response", {})
+        answer = _answer(error)
         if not answer:
             return self.error(str(error).partition("\n")[0])
         message = str(answer.get("Error", {}).get("Message", ""))
@@ -221,10 +221,14 @@ def may_pass(error: Exception) -> bool:
 
 def code_of(error: Exception) -> str:
     """Return the store's code, empty where it gave none."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    return str(_answer(error).get("Error", {}).get("Code", ""))
 
 
 def status_of(error: Exception) -> int:
     """Return the HTTP status, 0 where there was no answer."""
-    answer: dict[str, Any] = getattr(error, "response", {})
-    return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _answer(error: Exception) -> dict[str, Any]:
+    # An error of the connection has the field, too: it is None.
+    return getattr(error, "response", None) or {}
