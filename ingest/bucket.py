@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from ingest.admin import make_bucket, presign_get, presign_put, remove_bucket
-from ingest.connecting import check_provider, connection
+from ingest.connecting import connection
 from ingest.errors import NotFound, UsageError
 from ingest.location import parse_url
 from ingest.named import (
@@ -96,7 +96,6 @@ class Bucket:
         The last three concern tasks that Qarnot runs on a bucket. They are carried by
         ``to_json`` and choose nothing here.
         """
-        check_provider(connection.provider)
         clients = Clients(connection)
         self._store = S3Store(name, clients)
         self._resources = Resources(filtering, resources_transformation, cacheTTLSec)

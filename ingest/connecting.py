@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.errors import SettingsError, UsageError
+from ingest.errors import UsageError
 from ingest.settings import AccessKey, load_store
 from ingest.storage import providers
 from ingest.storage.connection import Connection
@@ -27,17 +27,10 @@ def connection(  # noqa: PLR0913 - what a connection has
         raise UsageError("access_key and secret_key should be given both or not at all")
     if endpoint_url and not endpoint_url.startswith(("http://", "https://")):
         raise UsageError(f"the endpoint {endpoint_url} should begin with http:// or https://")
-    check_provider(provider)
+    providers.choose(provider, None)
     found = load_store()
     key = None if profile else found.access_key
     if access_key and secret_key:
         key = AccessKey(access_key, secret_key, session_token)
     endpoint_url = (endpoint_url or found.endpoint_url or "").rstrip("/") or None
     return Connection(endpoint_url, region or found.region, key, provider, profile)
-
-
-def check_provider(name: str | None) -> None:
-    """Raise ``SettingsError`` for the name of a provider that is not in the table."""
-    if name and name not in providers.names():
-        known = ", ".join(providers.names())
-        raise SettingsError(f"the provider {name!r} is not known; it should be one of {known}")

@@ -16,7 +16,7 @@ from ingest.compare import compare_by
 from ingest.content import same_content
 from ingest.copier import Copying
 from ingest.downloader import Downloading, without_place
-from ingest.errors import UsageError
+from ingest.errors import BucketNotFound, NotFound, UsageError
 from ingest.filters import key_filter
 from ingest.operation import Operation, from_problem
 from ingest.plan import Copy, Deletes, Rules, Side, Skip
@@ -93,7 +93,20 @@ def send_one(
         itself = one.source.key == one.target and _is_one_bucket(source, destination)
         if itself:
             raise UsageError(f"{source.shown(one.target)} cannot be copied over itself")
-    return _Sync(source, destination, options, how).operations(iter([one]))
+    # Some stores take no notice where a request says not to overwrite.
+    kept = not how.overwrite and _has(destination, one.target)
+    action = Skip(one.source, one.target) if kept else one
+    return _Sync(source, destination, options, how).operations(iter([action]))
+
+
+def _has(tree: Tree, key: str) -> bool:
+    try:
+        tree.entry(key)
+    except BucketNotFound:
+        raise
+    except NotFound:
+        return False
+    return True
 
 
 def _mover(source: Tree, destination: Tree, content: Content, how: Transfer) -> Mover:

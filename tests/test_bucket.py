@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
-from buckets import connect, keys, missing_bucket, new_bucket
 from hypothesis import given
 from hypothesis import strategies as st
 
+from buckets import connect, keys, missing_bucket, new_bucket
 from faultproxy import Answer, FaultProxy, Rule
 from ingest.bucket import Bucket
 from ingest.errors import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from buckets import connect, keys, missing_bucket, new_bucket
 
+from buckets import connect, keys, missing_bucket, new_bucket
 from faultproxy import Answer, FaultProxy, Rule
 from ingest.bucket import Bucket
 from ingest.errors import BucketNotFound, StoreError

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from buckets import keys, new_bucket, tree
 
+from buckets import keys, new_bucket, tree
 from faultproxy import Answer, FaultProxy, Rule
 from ingest.errors import CredentialsRefused, StoreError
 from ingest.named import NoSuchPath

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from buckets import keys, new_bucket
 
+from buckets import keys, new_bucket
 from faultproxy import DropAnswer, FaultProxy, Rule
 from ingest.bucket import Bucket, NoSuchFile
 from ingest.errors import (

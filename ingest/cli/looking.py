@@ -89,6 +89,8 @@ def rm(ctx: click.Context, /, url: str, recursive: bool, **values: Any) -> None:
 def cat(ctx: click.Context, /, url: str, **values: Any) -> None:
     """Write an object's bytes to stdout."""
     where = parse_url(url)
+    if not where.key:
+        raise UsageError(f"{url} names no object")
     for piece in asked(ctx, values).store(where.bucket).stream(where.key):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 _ORDER = "ingest.order"
 _SETTINGS = {"ENDPOINT_URL": "endpoint_url", "REGION_NAME": "region"}
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -159,7 +161,12 @@ class Asked:
             raise UsageError(message) from None
 
     def store(self, bucket: str, clients: Clients | None = None) -> S3Store:
-        """Return the store of ``bucket``, writing as asked."""
+        """Return the store of ``bucket``, writing as asked. Raises ``UsageError`` for no name."""
+        if not _BUCKET.fullmatch(bucket):
+            raise UsageError(
+                f"{bucket!r} should be a bucket's name: 3 or more letters, digits, dots, hyphens "
+                f"or underscores"
+            )
         from ingest.storage.s3 import S3Store
         from ingest.storage.sending import Writing
 

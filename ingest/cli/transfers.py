@@ -194,7 +194,12 @@ def _file(
         end, target = _named(call, destination, key.rpartition("/")[2])
         if not key or not target:
             raise UsageError(f"{source} names no single file", hint="for a directory: --recursive")
-        one = Send(start.entry(key), target, "new")
+        try:
+            one = Send(start.entry(key), target, "new")
+        except BucketNotFound:
+            raise
+        except NotFound as error:
+            raise NotFound(error.message, hint="for a directory: --recursive") from None
         return send_one(start, end, one, replace(options, content=call.content()), how)
 
     run(ctx, values, operations)

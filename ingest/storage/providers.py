@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from ingest.errors import SettingsError
+
 MIB = 1 << 20
 
 
@@ -78,13 +80,19 @@ def names() -> tuple[str, ...]:
 def choose(name: str | None, endpoint_url: str | None) -> Provider:
     """Return the provider called ``name``; without a name, the one the endpoint belongs to.
 
-    No endpoint is AWS, an unknown one is ``other``. Raises ``KeyError`` for an unknown name.
+    No endpoint is AWS, an unknown one is ``other``. Raises ``SettingsError`` for an unknown name.
     """
+    if name and name not in _BY_NAME:
+        known = ", ".join(_BY_NAME)
+        raise SettingsError(f"the provider {name!r} is not known; it should be one of {known}")
     if name:
         return _BY_NAME[name]
     if not endpoint_url:
         return _BY_NAME["aws"]
-    host = (urlsplit(endpoint_url).hostname or "").lower()
+    try:
+        host = (urlsplit(endpoint_url).hostname or "").lower()
+    except ValueError:
+        raise SettingsError(f"the endpoint {endpoint_url!r} is no URL") from None
     for provider in PROVIDERS:
         if any(host == end or host.endswith(f".{end}") for end in provider.hosts):
             return provider

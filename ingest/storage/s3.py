@@ -21,6 +21,7 @@ from ingest.storage.bulk import in_threads
 from ingest.storage.etags import parts_in, plausible_part_sizes
 from ingest.storage.receiving import Receiver, told_part_size
 from ingest.storage.sending import Sender, Writing, fits_xml, is_odd, is_there
+from ingest.storage.unfinished import code_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,8 @@ _DELETE_BATCH = 1_000
 _FEW = 10
 """So many deletes cost less one by one than boto3 costs to load."""
 _PIECE = 1024**2
+_NO_BULK_DELETE = frozenset({"MethodNotAllowed", "MissingContentMD5", "NotImplemented"})
+"""Older MinIO wants an MD5 that botocore has not sent since it knows better checksums."""
 _LARGEST_COPY = 5 * 1024**3
 _PART_OF_COPY = 512 * 1024**2
 
@@ -256,6 +259,9 @@ class S3Store:
                 Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in together]}
             )
         except Exception as error:  # noqa: BLE001 - told for each of the keys
+            if code_of(error) in _NO_BULK_DELETE:
+                yield from in_threads(self._delete, together, how.threads)
+                return
             for key in together:
                 yield Outcome(key, 0, self._error("delete", key, error))
             return

@@ -141,7 +141,12 @@ def unfinished_uploads(client: S3Client, bucket: str, prefix: str) -> Iterator[U
     options: dict[str, Any] = {"EncodingType": "url"} if encoded else {}
     seen = set()
     while True:
-        page = client.list_multipart_uploads(Bucket=bucket, Prefix=prefix, **options)
+        try:
+            page = client.list_multipart_uploads(Bucket=bucket, Prefix=prefix, **options)
+        except client_errors() as error:
+            if code_of(error) == "NoSuchUpload":  # what rclone answers where there are none
+                return
+            raise
         plain = page.get("EncodingType") != "url"
         for upload in page.get("Uploads", ()):
             yield Unfinished(
