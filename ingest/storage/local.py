@@ -12,12 +12,13 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ingest.errors import NotFound, StoreError
-from ingest.landing import Landing
 from ingest.storage.base import PLAIN, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from ingest.landing import Landing
 
     from ingest.storage.base import PutItem, Transfer
 
@@ -39,6 +40,8 @@ class LocalStore:
 
     def put_many(self, items: Iterable[PutItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
         """Write each item to a partial file beside its destination, sync it and rename it."""
+        from ingest.landing import Landing  # noqa: PLC0415 - Lambda lands in buckets
+
         for item in items:
             try:
                 # Synced: the manifest that follows says that what it names is there.
