@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.landing import Landing
-
     from ingest.storage.base import PutItem, Transfer
 
 

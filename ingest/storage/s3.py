@@ -18,7 +18,7 @@ from ingest.errors import BucketNotFound, IngestError, NotFound, StoreError
 from ingest.storage.answers import error_of, translate
 from ingest.storage.base import PLAIN, Entry, Head, Outcome, Transfer
 from ingest.storage.bulk import in_threads
-from ingest.storage.etags import parts_in, plausible_part_sizes
+from ingest.storage.etags import is_md5, parts_in, plausible_part_sizes
 from ingest.storage.receiving import Receiver, told_part_size
 from ingest.storage.sending import Sender, Writing, fits_xml, is_odd, is_there
 from ingest.storage.unfinished import code_of
@@ -140,7 +140,7 @@ class S3Store:
     def copy_many(self, items: Iterable[CopyItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
         """Copy within the store, with type and metadata; above 5 GiB in parts.
 
-        An origin that is another than was listed is not copied, where the store knows how.
+        An origin that is another than was listed is an error.
         """
 
         def copy(item: CopyItem) -> Outcome:
@@ -194,12 +194,18 @@ class S3Store:
         if part_size:
             self._copy_in_parts(item, bucket, part_size, arguments)
             return
-        client.copy_object(
+        done = client.copy_object(
             Bucket=self.bucket,
             Key=item.key,
             CopySource={"Bucket": bucket, "Key": origin.key},
             **arguments,
         )
+        etag = done.get("CopyObjectResult", {}).get("ETag", "").strip('"')
+        if origin.etag and is_md5(origin.etag) and is_md5(etag) and etag != origin.etag:
+            # The store took no notice of the condition, or encrypts one of the two.
+            now = client.head_object(Bucket=bucket, Key=origin.key)["ETag"].strip('"')
+            if now != origin.etag:
+                raise StoreError(f"{origin.key} has changed since it was listed")
 
     def _part_size(self, bucket: str, origin: Entry) -> int | None:
         """Return in which parts to copy, in bytes; None for a copy in one piece.
