@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +20,12 @@ if TYPE_CHECKING:
     from ingest.plan import Transfer as Send
     from ingest.storage.base import Transfer
     from ingest.trees import StoreTree
+    from ingest.uploader import Content
 
 _BATCH = 256
 """Objects that are on this machine's disk at one time, on their way between two services."""
+_BATCH_BYTES = 2 * 1024**3
+"""And their bytes, but for one that is larger."""
 
 
 class Copying:
@@ -31,8 +33,14 @@ class Copying:
 
     verb: Verb = "copy"
 
-    def __init__(self, source: StoreTree, destination: StoreTree, how: Transfer) -> None:
-        """Find out whether both are of one service, which then copies by itself."""
+    def __init__(
+        self, source: StoreTree, destination: StoreTree, content: Content, how: Transfer
+    ) -> None:
+        """Find out whether both are of one service, which then copies by itself.
+
+        A copy keeps its origin's type and metadata, but for those of ``content``.
+        """
+        self._content = content
         self._source = source
         self._destination = destination
         self._how = how
@@ -42,7 +50,8 @@ class Copying:
         """Copy each object with its type and metadata."""
         if self._bucket is None:
             return self._through_here(sends)
-        items = (CopyItem(send.source, send.target, self._bucket) for send in sends)
+        kind, metadata = self._content.content_type, self._content.metadata
+        items = (CopyItem(send.source, send.target, self._bucket, kind, metadata) for send in sends)
         return self._destination.store.copy_many(items, self._how)
 
     def copy(self, copies: Iterator[Copy]) -> Iterator[Outcome]:
@@ -55,9 +64,9 @@ class Copying:
 
     def _through_here(self, sends: Iterator[Send]) -> Iterator[Outcome]:
         """Download and upload by the batch, so that both sides are checked as ever."""
-        while batch := list(islice(sends, _BATCH)):
+        for batch in _batches(sends):
             with tempfile.TemporaryDirectory(prefix="ingest-") as directory:
-                yield from self._batch(dict(zip(map(str, range(_BATCH)), batch)), Path(directory))  # noqa: B905 - the last is shorter
+                yield from self._batch(batch, Path(directory))
 
     def _batch(self, sends: dict[str, Send], directory: Path) -> Iterator[Outcome]:
         store = self._source.store
@@ -88,5 +97,19 @@ class Copying:
             head = self._source.store.head(send.source.key)
         except IngestError as error:
             return Outcome(send.target, 0, error)
-        kind = head.content_type or "application/octet-stream"
-        return PutItem(send.target, path, kind, head.metadata)
+        kind = self._content.content_type or head.content_type or "application/octet-stream"
+        return PutItem(send.target, path, kind, {**head.metadata, **self._content.metadata})
+
+
+def _batches(sends: Iterator[Send]) -> Iterator[dict[str, Send]]:
+    """Cut into batches of a bounded number of objects and bytes, each by the name of its file."""
+    batch: dict[str, Send] = {}
+    size = 0
+    for send in sends:
+        if batch and (len(batch) == _BATCH or size + send.source.size > _BATCH_BYTES):
+            yield batch
+            batch, size = {}, 0
+        batch[str(len(batch))] = send
+        size += send.source.size
+    if batch:
+        yield batch

@@ -58,6 +58,7 @@ class _Directories:
         self.root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         self._sync = sync
         self._lock = threading.Lock()
+        self._closed = False
         self._open = OrderedDict({"": _Directory(self.root, _partials(self.root), users=1)})
 
     def acquire(self, path: str) -> _Directory:
@@ -67,8 +68,12 @@ class _Directories:
                 self._open.move_to_end(path)
                 directory.users += 1
                 return directory
+        self._refuse_late()
         opened = self._walk(path)
         with self._lock:
+            if self._closed:
+                os.close(opened.fd)
+            self._refuse_late()
             directory = self._open.setdefault(path, opened)
             directory.users += 1
             excess = max(len(self._open) - _OPEN_DIRECTORIES, 0)
@@ -84,8 +89,14 @@ class _Directories:
         with self._lock:
             directory.users -= 1
 
+    def _refuse_late(self) -> None:
+        """Raise once this is closed: its descriptors may be those of other directories by now."""
+        if self._closed:
+            raise OSError(errno.EBADF, "the transfer has ended")
+
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             for directory in self._open.values():
                 os.close(directory.fd)
             self._open.clear()

@@ -83,9 +83,11 @@ class ByteRate:
         self._lock = threading.Lock()
 
     def delay_s(self, size: int) -> float:
-        """Book ``size`` bytes and return the seconds to wait before they may be moved."""
+        """Book ``size`` bytes and return the seconds to wait before they may be moved.
+
+        That is the time they take: a single large step is held back as many small ones are.
+        """
         with self._lock:
             now = time.monotonic()
-            start = max(now, self._free_at)
-            self._free_at = start + size / self._bytes_per_s
-            return start - now
+            self._free_at = max(now, self._free_at) + size / self._bytes_per_s
+            return self._free_at - now

@@ -115,7 +115,7 @@ def _mover(source: Tree, destination: Tree, content: Content, how: Transfer) -> 
     if isinstance(source, StoreTree) and isinstance(destination, LocalTree):
         return Downloading(source, destination, how)
     if isinstance(source, StoreTree) and isinstance(destination, StoreTree):
-        return Copying(source, destination, how)
+        return Copying(source, destination, content, how)
     raise UsageError("one of the two ends should be a store", hint="such as s3://bucket/prefix")
 
 

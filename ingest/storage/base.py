@@ -71,11 +71,16 @@ class GetItem:
 
 @dataclass(frozen=True, slots=True)
 class CopyItem:
-    """An object ``origin``, of the bucket ``bucket`` (by default this one), to be copied."""
+    """An object ``origin``, of the bucket ``bucket`` (by default this one), to be copied.
+
+    It keeps its content type and metadata, but for what is given here.
+    """
 
     origin: Entry
     key: str
     bucket: str | None = None
+    content_type: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,9 @@ class Store(Lake, Protocol):
 
     def head(self, key: str) -> Head:
         """Return what is known of an object. Raises ``NotFound``."""
+
+    def part_size(self, entry: Entry) -> int | None:
+        """Return in what size, in bytes, the object's parts were sent, where the store tells."""
 
     def get_many(
         self, items: Iterable[GetItem], landing: Landing, how: Transfer = PLAIN

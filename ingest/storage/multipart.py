@@ -76,6 +76,7 @@ def upload_file(  # noqa: PLR0913 - a file, where it goes, and how
     keep_partial: bool = True,
     cancelled: threading.Event | None = None,
     progress: Callable[[int], None] = ignore,
+    pace: Callable[[int], None] = ignore,
 ) -> Uploaded:
     """Write a file of one byte or more as an object in parts, whole or not at all.
 
@@ -87,9 +88,10 @@ def upload_file(  # noqa: PLR0913 - a file, where it goes, and how
     size: parts are read from the file while they are sent, ``workers`` at a time.
 
     ``progress`` gets the bytes of each part as it is done, one call at a time, from the threads
-    that send; a negative number takes back what is to be sent again. Once ``cancelled`` is set,
-    sending stops within a block of 128 KiB; only an answer under way is waited for, at most the
-    client's read timeout.
+    that send; a negative number takes back what is to be sent again. ``pace`` is called with the
+    bytes of a part before they are sent, and waits as long as a limit demands. Once ``cancelled``
+    is set, sending stops within a block of 128 KiB; only an answer under way is waited for, at
+    most the client's read timeout.
 
     Raises ``StoreError``, ``NotFound`` or ``CredentialsRefused``. Its text says whether the
     unfinished upload is kept, for a later call to go on with, or aborted: ``keep_partial``. It
@@ -106,6 +108,7 @@ def upload_file(  # noqa: PLR0913 - a file, where it goes, and how
         keep_partial=keep_partial,
         cancelled=cancelled or threading.Event(),
         progress=progress,
+        pace=pace,
     )
     if not 0 < job.source.size <= job.limits.largest_file:
         raise target.error(
@@ -133,6 +136,7 @@ class _Job:
     keep_partial: bool
     cancelled: threading.Event
     progress: Callable[[int], None]
+    pace: Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +261,7 @@ class _Sending:
 
         def attempt() -> Mapping[str, Any]:
             window.seek(0)
+            self._job.pace(window.size)
             return target.client.upload_part(
                 **target.where,
                 UploadId=self._upload.upload_id,

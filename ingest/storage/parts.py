@@ -154,7 +154,7 @@ class Window:
         """``file`` is no other window's; the part begins at ``start`` and has ``size`` bytes."""
         self._file = file
         self._start = start
-        self._size = size
+        self.size = size
         self._at = 0
         self._source = source
         self._stop = stop
@@ -162,7 +162,7 @@ class Window:
     def read(self, size: int = -1) -> bytes:
         """Return at most ``size`` bytes; raise ``Halt`` once the work is to end."""
         self._stop.check()
-        left = self._size - self._at
+        left = self.size - self._at
         wanted = left if size < 0 else min(left, size)
         block = self._file.read(wanted)
         if wanted and not block:
@@ -173,7 +173,7 @@ class Window:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move within the part, as a file's ``seek`` does."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
         self._at = base + offset
         self._file.seek(self._start + self._at)
         return self._at

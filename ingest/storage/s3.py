@@ -158,6 +158,11 @@ class S3Store:
 
         return in_threads(copy, items, how.threads)
 
+    def part_size(self, entry: Entry) -> int | None:
+        """Return the size of the object's parts, where it has some and the store tells it."""
+        count = parts_in(entry.etag or "")
+        return told_part_size(self.clients.client(), self.bucket, entry, count) if count else None
+
     def copies_from(self, other: object) -> str | None:
         """Return the bucket of ``other`` where this service can copy from it by itself."""
         if isinstance(other, S3Store) and other.clients.connection == self.clients.connection:
@@ -194,6 +199,8 @@ class S3Store:
         if part_size:
             self._copy_in_parts(item, bucket, part_size, arguments)
             return
+        if item.content_type or item.metadata:
+            arguments |= self._written_with(item, bucket) | {"MetadataDirective": "REPLACE"}
         done = client.copy_object(
             Bucket=self.bucket,
             Key=item.key,
@@ -225,20 +232,23 @@ class S3Store:
     ) -> None:
         from boto3.s3.transfer import TransferConfig  # noqa: PLC0415 - with boto3
 
-        client, origin = self.clients.client(), item.origin
         # It is a new object, to which the store carries nothing over.
-        head = client.head_object(Bucket=bucket, Key=origin.key)
-        client.copy(
-            {"Bucket": bucket, "Key": origin.key},
+        self.clients.client().copy(
+            {"Bucket": bucket, "Key": item.origin.key},
             self.bucket,
             item.key,
-            ExtraArgs={
-                "ContentType": head["ContentType"],
-                "Metadata": head["Metadata"],
-                **arguments,
-            },
+            ExtraArgs={**self._written_with(item, bucket), **arguments},
             Config=TransferConfig(multipart_threshold=1, multipart_chunksize=part_size),
         )
+
+    def _written_with(self, item: CopyItem, bucket: str) -> dict[str, Any]:
+        """Return the type and metadata of a copy: the origin's, but for what is asked for."""
+        head = self.clients.client().head_object(Bucket=bucket, Key=item.origin.key)
+        metadata = {name.lower(): text for name, text in head["Metadata"].items()}
+        return {
+            "ContentType": item.content_type or head["ContentType"],
+            "Metadata": {**metadata, **item.metadata},
+        }
 
     def _delete(self, key: str) -> Outcome:
         try:

@@ -219,6 +219,7 @@ class Sender:
             keep_partial=self._how.keep_partial,
             cancelled=self._how.cancelled,
             progress=self._how.moved,
+            pace=self._how.pace,
         )
         return Outcome(item.key, done.size)
 
