@@ -43,12 +43,12 @@ class RateLimit:
             self._starts.append(start)
             return start - time.monotonic()
 
-    def quiet_s(self) -> float:
-        """Return the seconds for which the server has asked for quiet; negative once they are over.
+    def is_quiet(self) -> bool:
+        """Whether the server's time of quiet is not over.
 
         To be asked after the wait for a start: the server may have asked in the meantime.
         """
-        return self._not_before - time.monotonic()
+        return time.monotonic() < self._not_before
 
     def pause(self, seconds: float) -> None:
         """Book no start for the next ``seconds``: the server has asked for quiet."""

@@ -284,8 +284,9 @@ class Tmdb:
 
     def _try(self, url: str, params: dict[str, str]) -> Answer | _Setback:
         self._wait(self._limit.delay_s(), f"{url}: the rate limit is reached")
-        while (quiet_s := self._limit.quiet_s()) > 0 and not self._closed.is_set():
-            self._wait(quiet_s, f"{url}: TMDB has asked for quiet")
+        while self._limit.is_quiet() and not self._closed.is_set():
+            # Asked for in the meantime; a new start, lest all that wait now go at once.
+            self._wait(self._limit.delay_s(), f"{url}: TMDB has asked for quiet")
         if self._refusal:
             raise self._refusal
         if self._closed.is_set():

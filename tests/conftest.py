@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,13 @@ import pytest
 
 from ingest.sandbox import Sandbox
 from ingest.settings import AccessKey
+from stores import SERVERS, store_of
 from support import RECORDED, S3Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from ingest.storage.s3 import S3Store
 
 # How long an example takes is not ours to judge on a machine that does other things as well.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -52,26 +55,35 @@ def stand_in() -> Iterator[Callable[..., Sandbox]]:
         yield lambda **options: stack.enter_context(Sandbox(**options))
 
 
-@pytest.fixture(scope="session")
-def rclone_server() -> Iterator[S3Server]:
-    """``rclone serve s3`` in memory: checks signatures and digests as S3 does."""
-    rclone = Path(sys.executable).with_name("rclone")
+@contextmanager
+def _rclone(remote: str, name: str) -> Iterator[S3Server]:
+    """``rclone serve s3``: checks signatures and digests as S3 does."""
     key = AccessKey("TESTACCESSKEY", "test-secret-key")
     command = [
-        *(rclone, "serve", "s3", ":memory:", "--addr", "127.0.0.1:0", "--config", os.devnull),
+        *(Path(sys.executable).with_name("rclone"), "serve", "s3", remote),
+        *("--addr", "127.0.0.1:0", "--config", os.devnull),
         *("--auth-key", f"{key.access_key_id},{key.secret_access_key}"),
     ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
-        for line in server.stderr:
-            if "Starting s3 server on" in line:
-                endpoint_url = line.split("[")[1].split("]")[0].rstrip("/")
-                yield S3Server("rclone", endpoint_url, key)
-                break
-        else:
-            pytest.fail("rclone serve s3 ended without serving")
+        line = next(line for line in server.stderr if "Starting s3 server on" in line)
+        yield S3Server(name, line.split("[")[1].split("]")[0].rstrip("/"), key)
         server.terminate()
         server.stderr.close()
+
+
+@pytest.fixture(scope="session")
+def rclone_server() -> Iterator[S3Server]:
+    """``rclone serve s3`` in memory."""
+    with _rclone(":memory:", "rclone") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """``rclone serve s3`` of a directory: it refuses what that cannot hold."""
+    with _rclone(str(tmp_path_factory.mktemp("served")), "rclone on disk") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +103,16 @@ def s3_server(request: pytest.FixtureRequest) -> S3Server:
     """Each of the S3 servers in turn."""
     server: S3Server = request.getfixturevalue(f"{request.param}_server")
     return server
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> S3Server:
+    """Each of the S3 servers in turn, one of them on a disk."""
+    found: S3Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def store(server: S3Server) -> S3Store:
+    """Our store of a new bucket of ``server``."""
+    return store_of(server)

@@ -5,46 +5,27 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from click.testing import CliRunner
 
 from ingest.cli import cli
-from ingest.settings import AccessKey
 from ingest.storage.connection import Clients, Connection
 from ingest.storage.s3 import S3Store
 from runs import child_environment
-from support import S3Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from click.testing import Result
 
     from ingest.storage.sending import Writing
+    from support import S3Server
 
 SERVERS = ("rclone_server", "rclone_on_disk", "moto_server")
 OLD = 1_600_000_000
 """A time, in seconds, well before anything that a test uploads."""
-
-
-@pytest.fixture(scope="session")
-def rclone_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """``rclone serve s3`` of a directory: it refuses what that cannot hold."""
-    key = AccessKey("TESTACCESSKEY", "test-secret-key")
-    command = [
-        *(Path(sys.executable).with_name("rclone"), "serve", "s3", "--config", os.devnull),
-        *(tmp_path_factory.mktemp("served"), "--addr", "127.0.0.1:0"),
-        *("--auth-key", f"{key.access_key_id},{key.secret_access_key}"),
-    ]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr
-        line = next(line for line in server.stderr if "Starting s3 server on" in line)
-        yield S3Server("rclone on disk", line.split("[")[1].split("]")[0].rstrip("/"), key)
-        server.terminate()
-        server.stderr.close()
 
 
 def clients_of(server: S3Server, endpoint_url: str | None = None) -> Clients:

@@ -20,13 +20,11 @@ from faultproxy import FaultProxy, Rule, Stall, StallAnswer
 from ingest.cli import cli
 from runs import child_environment, files
 from stores import (
-    SERVERS,
     command,
     command_environment,
     contents,
     fill,
     program,
-    rclone_on_disk,  # noqa: F401 - a fixture
     store_of,
     write,
 )
@@ -50,17 +48,6 @@ COMMON = (
 ).split()
 FILES = {"a.txt": b"one", "dir/b.csv": b"two,2", "dir/deeper/c": b"", " é+%20'\"": b"x" * 3000}
 LARGE = 17 << 20
-
-
-@pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest) -> S3Server:
-    found: S3Server = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def store(server: S3Server) -> S3Store:
-    return store_of(server)
 
 
 @pytest.fixture

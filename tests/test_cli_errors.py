@@ -17,12 +17,10 @@ import pytest
 from faultproxy import Answer, FaultProxy, Rule
 from runs import child_environment, files
 from stores import (
-    SERVERS,
     command,
     command_environment,
     contents,
     fill,
-    rclone_on_disk,  # noqa: F401 - a fixture
     store_of,
     write,
 )
@@ -37,17 +35,6 @@ if TYPE_CHECKING:
 
 SECRET = "a-very-secret-key"
 FILES = {"a": b"1", "b/c": b"2"}
-
-
-@pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest) -> S3Server:
-    found: S3Server = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def store(server: S3Server) -> S3Store:
-    return store_of(server)
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from faultproxy import (
     StallAnswer,
 )
 from ingest.errors import BucketNotFound, StoreError
-from ingest.settings import AccessKey
 from ingest.storage import unfinished
 from ingest.storage.etags import etag_of
 from ingest.storage.multipart import upload_file
@@ -44,28 +43,6 @@ PART = MIB
 SMALL = PartLimits(preferred=PART, smallest=PART)
 SIZE = 3 * PART + 12_345  # four parts
 KEY = "dir/a file"
-
-
-@pytest.fixture(scope="module")
-def rclone_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    key = AccessKey("TESTACCESSKEY", "test-secret-key")
-    command = [
-        *(Path(sys.executable).with_name("rclone"), "serve", "s3", "--config", os.devnull),
-        *(tmp_path_factory.mktemp("served"), "--addr", "127.0.0.1:0"),
-        *("--auth-key", f"{key.access_key_id},{key.secret_access_key}"),
-    ]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr
-        line = next(line for line in server.stderr if "Starting s3 server on" in line)
-        yield S3Server("rclone", line.split("[")[1].split("]")[0].rstrip("/"), key)
-        server.terminate()
-        server.stderr.close()
-
-
-@pytest.fixture(params=["rclone_server", "rclone_on_disk", "moto_server"])
-def server(request: pytest.FixtureRequest) -> S3Server:
-    found: S3Server = request.getfixturevalue(request.param)
-    return found
 
 
 @pytest.fixture

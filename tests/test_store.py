@@ -24,11 +24,9 @@ from ingest.storage.sending import Writing
 from runs import files
 from stores import (
     OLD,
-    SERVERS,
     clients_of,
     contents,
     fill,
-    rclone_on_disk,  # noqa: F401 - a fixture
     store_of,
     write,
 )
@@ -43,17 +41,6 @@ if TYPE_CHECKING:
 TYPE = "text/plain"
 SMALL_LARGE = 64 * 1024
 """What is large enough for parts, in tests."""
-
-
-@pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest) -> S3Server:
-    found: S3Server = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def store(server: S3Server) -> S3Store:
-    return store_of(server)
 
 
 def put(store: S3Store, items: Iterable[PutItem], how: Transfer | None = None) -> list[Outcome]:

@@ -258,6 +258,15 @@ def test_retry_after_is_waited_for(stand_in: StandIn) -> None:
     assert 0.99 <= second.at - first.at < 5
 
 
+def test_nobody_asks_while_tmdb_wants_quiet(stand_in: StandIn) -> None:
+    sandbox = stand_in(faults=[Fault("429", times=1, retry_after="2")])
+    with _client(sandbox, rate=1) as client:
+        for answer in [client.submit(MOVIES, {"page": str(page)}) for page in (1, 2, 3)]:
+            client.result(answer)
+    first, *others = sandbox.requests
+    assert min(request.at for request in others) - first.at > 1.99
+
+
 def _in(seconds: int) -> str:
     return format_datetime(datetime.fromtimestamp(time.time() + seconds, UTC), usegmt=True)
 

@@ -29,10 +29,8 @@ from ingest.uploader import Content
 from ingest.verification import compare
 from runs import child_environment, files
 from stores import (
-    SERVERS,
     contents,
     fill,
-    rclone_on_disk,  # noqa: F401 - a fixture
     store_of,
     write,
 )
@@ -53,17 +51,6 @@ FILES = {
     "z/last": b"last" * 1000,
 }
 MIB = 1 << 20
-
-
-@pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest) -> S3Server:
-    found: S3Server = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def store(server: S3Server) -> S3Store:
-    return store_of(server)
 
 
 @pytest.fixture
