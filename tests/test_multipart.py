@@ -237,6 +237,8 @@ class TestResume:
         program = (
             "import sys; sys.path[:0] = ['tests', '.']\n"
             "from pathlib import Path\n"
+            "from ingest.settings import AccessKey\n"
+            "from support import S3Server\n"
             "from test_multipart import *\n"
             "_, name, url, key, secret, bucket, file = sys.argv\n"
             "client = client_of(S3Server(name, url, AccessKey(key, secret)), url)\n"
