@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from ingest.compare import Pair, SameContent
+    from ingest.planning.compare import Pair, SameContent
     from ingest.storage.base import Entry
 
 Tree = LocalTree | StoreTree

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.errors import IngestError
-from ingest.landing import Landing
+from ingest.files.landing import Landing
 from ingest.storage.base import PLAIN, CopyItem, Entry, GetItem, Outcome, PutItem
 from ingest.storage.bulk import in_threads
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ingest.operation import Verb
-    from ingest.plan import Copy
-    from ingest.plan import Transfer as Send
+    from ingest.planning.plan import Copy
+    from ingest.planning.plan import Transfer as Send
     from ingest.storage.base import Transfer
     from ingest.trees import StoreTree
     from ingest.uploader import Content

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ingest.errors import IngestError
-from ingest.landing import Landing
+from ingest.files.landing import Landing
+from ingest.files.paths import PathPlan, Problem, probe
 from ingest.operation import Operation
-from ingest.paths import PathPlan, Problem, probe
-from ingest.plan import Transfer as Send
+from ingest.planning.plan import Transfer as Send
 from ingest.storage.base import GetItem, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ingest.operation import Verb
-    from ingest.plan import Copy
+    from ingest.planning.plan import Copy
     from ingest.storage.base import Transfer
     from ingest.trees import LocalTree, StoreTree
 

@@ -9,7 +9,7 @@ from ingest.errors import StoreError
 
 if TYPE_CHECKING:
     from ingest.errors import IngestError
-    from ingest.scan import Problem
+    from ingest.files.scan import Problem
 
 Verb = Literal["upload", "download", "copy", "delete", "scan", "verify", "abort"]
 Status = Literal["done", "planned", "skipped", "failed"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ingest.filters import key_filter
 from ingest.operation import Operation
+from ingest.planning.filters import key_filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ingest.filters import Rule
+    from ingest.planning.filters import Rule
     from ingest.storage.base import Entry, Store, Transfer
 
 _BATCH = 1_000

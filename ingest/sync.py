@@ -1,4 +1,4 @@
-"""Make one tree like another: what to do is planned first (``ingest.plan``), then carried out.
+"""Make one tree like another: what to do is planned first (``ingest.planning``), then done.
 
 Every transfer of a tree is a sync: an upload or a download is one that looks at nothing on the
 other side and deletes nothing. Transfers come first, then copies within the destination, and
@@ -11,16 +11,16 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from ingest import plan as planning
-from ingest.compare import compare_by
 from ingest.content import same_content
 from ingest.copier import Copying
 from ingest.downloader import Downloading, without_place
 from ingest.errors import BucketNotFound, NotFound, UsageError
-from ingest.filters import key_filter
 from ingest.operation import Operation, from_problem
-from ingest.plan import Copy, Deletes, Rules, Side, Skip
-from ingest.plan import Transfer as Send
+from ingest.planning import plan as planning
+from ingest.planning.compare import compare_by
+from ingest.planning.filters import key_filter
+from ingest.planning.plan import Copy, Deletes, Rules, Side, Skip
+from ingest.planning.plan import Transfer as Send
 from ingest.storage.base import PLAIN
 from ingest.trees import LocalTree, StoreTree
 from ingest.uploader import Content, Uploading
@@ -28,12 +28,12 @@ from ingest.uploader import Content, Uploading
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ingest.compare import Mode
     from ingest.errors import IngestError
-    from ingest.filters import Rule
+    from ingest.files.scan import Problem
     from ingest.operation import Status, Verb
-    from ingest.plan import Action
-    from ingest.scan import Problem
+    from ingest.planning.compare import Mode
+    from ingest.planning.filters import Rule
+    from ingest.planning.plan import Action
     from ingest.storage.base import Outcome, Transfer
 
 Tree = LocalTree | StoreTree

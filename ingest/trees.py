@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest.errors import NotFound, StoreError
-from ingest.filters import key_filter, subtree_filter
-from ingest.plan import Side
-from ingest.scan import LocalEntry, Scan, scan
+from ingest.files.scan import LocalEntry, Scan, scan
+from ingest.planning.filters import key_filter, subtree_filter
+from ingest.planning.plan import Side
 from ingest.storage.base import Outcome
 from ingest.storage.etags import etag_of, is_md5
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from ingest.filters import Rule
-    from ingest.scan import Problem
+    from ingest.files.scan import Problem
+    from ingest.planning.filters import Rule
     from ingest.storage.base import Entry, Store, Transfer
 
 

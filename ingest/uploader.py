@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.scan import LocalEntry
+from ingest.files.scan import LocalEntry
 from ingest.storage.base import CopyItem, Entry, PutItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ingest.operation import Verb
-    from ingest.plan import Copy
-    from ingest.plan import Transfer as Send
+    from ingest.planning.plan import Copy
+    from ingest.planning.plan import Transfer as Send
     from ingest.storage.base import Lake, Outcome, Transfer
     from ingest.trees import LocalTree, StoreTree
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 from ingest.content import is_same
 from ingest.errors import IngestError, StoreError
-from ingest.filters import key_filter
 from ingest.operation import Operation, from_problem
+from ingest.planning.filters import key_filter
 from ingest.storage.bulk import in_threads
 from ingest.trees import LocalTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ingest.filters import Rule
+    from ingest.files.scan import Problem
     from ingest.operation import Status
-    from ingest.plan import Side
-    from ingest.scan import Problem
+    from ingest.planning.filters import Rule
+    from ingest.planning.plan import Side
     from ingest.storage.base import Entry, Transfer
     from ingest.sync import Tree
 

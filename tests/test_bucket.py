@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from buckets import connect, keys, missing_bucket, new_bucket
 from faultproxy import Answer, FaultProxy, Rule
 from ingest.bucket import Bucket
+from ingest.bucket.resources import BucketPrefixFiltering, PrefixResourcesTransformation
 from ingest.errors import (
     BucketNotFound,
     CredentialsRefused,
@@ -24,7 +25,6 @@ from ingest.errors import (
     StoreError,
     UsageError,
 )
-from ingest.resources import BucketPrefixFiltering, PrefixResourcesTransformation
 from ingest.settings import AccessKey
 from ingest.storage.connection import Connection
 from runs import program

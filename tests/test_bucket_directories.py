@@ -11,8 +11,8 @@ import pytest
 
 from buckets import keys, new_bucket, tree
 from faultproxy import Answer, FaultProxy, Rule
+from ingest.bucket.named import NoSuchPath
 from ingest.errors import CredentialsRefused, StoreError
-from ingest.named import NoSuchPath
 from runs import files, objects
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import pytest
 from buckets import keys, new_bucket
 from faultproxy import DropAnswer, FaultProxy, Rule
 from ingest.bucket import Bucket, NoSuchFile
+from ingest.bucket.named import NoSuchPath
 from ingest.errors import (
     BucketNotFound,
     NotFound,
     StoreError,
     UsageError,
 )
-from ingest.named import NoSuchPath
 from runs import objects
 
 if TYPE_CHECKING:

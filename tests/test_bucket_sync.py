@@ -15,7 +15,7 @@ import pytest
 from buckets import keys, new_bucket, tree
 from faultproxy import Answer, FaultProxy, Rule
 from ingest.errors import CredentialsRefused, StoreError, UsageError
-from ingest.filters import Rule as Pattern
+from ingest.planning.filters import Rule as Pattern
 from runs import files, objects
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from faultproxy import Answer as Instead
 from faultproxy import FaultProxy, Rule
-from ingest import reach, remedies
-from ingest.doctor import STEPS, Check, diagnose
+from ingest.doctor import STEPS, Check, diagnose, remedies
+from ingest.doctor.reach import _Answer, _clock
 from ingest.settings import AccessKey
 from ingest.storage.connection import Clients, Connection
 from tinys3 import Answer, Asked, TinyS3, certify, refusal, serve
@@ -301,7 +301,7 @@ def test_a_store_that_does_not_mind_the_clock() -> None:
 @given(st.integers(-100_000, 100_000))
 def test_the_clock_is_judged_by_its_distance(ahead: int) -> None:
     date = {"date": "Thu, 01 Jan 2026 00:00:00 GMT"}
-    check = reach._clock(reach._Answer(200, date, b"", 1_767_225_600 + ahead))
+    check = _clock(_Answer(200, date, b"", 1_767_225_600 + ahead))
     distance = abs(ahead)
     assert check.status == ("failed" if distance > 900 else "warning" if distance > 300 else "ok")
     if distance > 300:
@@ -310,7 +310,7 @@ def test_the_clock_is_judged_by_its_distance(ahead: int) -> None:
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Jan 2026 00:00:00 GMT"])
 def test_a_store_without_a_clock(date: str) -> None:
-    check = reach._clock(reach._Answer(200, {"date": date}, b"", 0))
+    check = _clock(_Answer(200, {"date": date}, b"", 0))
     assert check.status == "skipped"
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.filters import Rule, key_filter, subtree_filter
+from ingest.planning.filters import Rule, key_filter, subtree_filter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,16 +19,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import landing as module
 from ingest.errors import StoreError
-from ingest.landing import Landing
-from ingest.paths import FileSystem, PathPlan, Place, Problem, probe
+from ingest.files import landing as module
+from ingest.files.landing import Landing
+from ingest.files.paths import FileSystem, PathPlan, Place, Problem, probe
 from support import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ingest.landing import Partial
+    from ingest.files.landing import Partial
 
 _POSIX = FileSystem("target")
 _MTIME = 1_700_000_000_123_456_789
@@ -596,7 +596,7 @@ def test_a_real_limit_of_the_file_size(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from ingest.errors import StoreError
-from ingest.landing import Landing
+from ingest.files.landing import Landing
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 with Landing(Path(sys.argv[1])) as landing:
     landing.write("fits", bytes(1000))
@@ -773,7 +773,7 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
 from pathlib import Path
-from ingest.landing import Landing
+from ingest.files.landing import Landing
 landing = Landing(Path(sys.argv[1]))
 partial = landing.open("a", 30, part_size=10, identity="e")
 partial.write_part(partial.missing[2], [b"2" * 10])

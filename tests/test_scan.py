@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import NotFound, StoreError
-from ingest.scan import Problem, Scan, scan
+from ingest.files.scan import Problem, Scan, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from faultproxy import Answer, FaultProxy, Rule, Truncate
 from ingest.errors import BucketNotFound, CredentialsRefused, NotFound, StoreError
-from ingest.landing import Landing
+from ingest.files.landing import Landing
 from ingest.settings import AccessKey
 from ingest.storage import receiving, sending
 from ingest.storage.base import CopyItem, Entry, GetItem, Prefix, PutItem, Transfer

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.compare import Compare, Mode, Pair, Reason, compare_by
 from ingest.errors import StoreError
-from ingest.plan import (
+from ingest.planning.compare import Compare, Mode, Pair, Reason, compare_by
+from ingest.planning.plan import (
     Action,
     Copy,
     Deletes,

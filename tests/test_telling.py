@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.bucket.telling import follow, outcome_of, steps, summary
 from ingest.errors import BucketNotFound, StoreError
 from ingest.operation import Operation
 from ingest.storage.base import Outcome, Transfer
-from ingest.telling import follow, outcome_of, steps, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

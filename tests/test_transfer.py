@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import pytest
 
 from faultproxy import Answer, Before, DropAnswer, FaultProxy, Rule
-from ingest.compare import Mode
 from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, UsageError
-from ingest.filters import Rule as Glob
+from ingest.planning.compare import Mode
+from ingest.planning.filters import Rule as Glob
 from ingest.settings import AccessKey
 from ingest.storage import receiving, sending
 from ingest.storage.base import PutItem, Transfer

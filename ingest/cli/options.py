@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.errors import IngestError, SettingsError, UsageError
-from ingest.filters import Rule
+from ingest.planning.filters import Rule
 from ingest.settings import load_store
 from ingest.storage.providers import names
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.cli.options import INTERRUPTED, Asked, asked
 from ingest.errors import IngestError
-from ingest.filters import key_filter
 from ingest.location import LocalPath
+from ingest.planning.filters import key_filter
 
 if TYPE_CHECKING:
     import threading

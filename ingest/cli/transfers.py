@@ -186,7 +186,7 @@ def _file(
     destination: Location,
     options: Options,
 ) -> None:
-    from ingest.plan import Transfer as Send
+    from ingest.planning.plan import Transfer as Send
     from ingest.sync import send_one
 
     def operations(call: Asked, how: Transfer) -> Iterator[Operation]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.errors import IngestError
-    from ingest.landing import Landing
+    from ingest.files.landing import Landing
 
 
 @dataclass(frozen=True, slots=True)

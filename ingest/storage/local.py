@@ -1,7 +1,7 @@
 """A directory as a lake. It has no content types and no metadata.
 
 For trees of our own making, whose keys are plain: the ends of a transfer of any other tree are
-``ingest.scan`` and ``ingest.landing``.
+``ingest.files.scan`` and ``ingest.files.landing``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from ingest.landing import Landing
+    from ingest.files.landing import Landing
     from ingest.storage.base import PutItem, Transfer
 
 
@@ -39,7 +39,7 @@ class LocalStore:
 
     def put_many(self, items: Iterable[PutItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
         """Write each item to a partial file beside its destination, sync it and rename it."""
-        from ingest.landing import Landing  # noqa: PLC0415 - Lambda lands in buckets
+        from ingest.files.landing import Landing  # noqa: PLC0415 - Lambda lands in buckets
 
         for item in items:
             try:

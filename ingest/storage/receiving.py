@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store as ObjectStore
 
-    from ingest.landing import Landing, Part, Partial
+    from ingest.files.landing import Landing, Part, Partial
     from ingest.storage.base import Entry, GetItem, Transfer
     from ingest.storage.connection import Clients
 

@@ -26,7 +26,7 @@ from ingest.storage.unfinished import code_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ingest.landing import Landing
+    from ingest.files.landing import Landing
     from ingest.storage.base import CopyItem, GetItem, Prefix, PutItem
     from ingest.storage.connection import Clients
     from ingest.storage.listing import Place

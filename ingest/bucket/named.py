@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ingest.errors import NotFound, UsageError
-from ingest.plan import Side
+from ingest.planning.plan import Side
 from ingest.storage.base import Entry
 from ingest.trees import LocalTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ingest.filters import Rule
-    from ingest.scan import Problem
+    from ingest.files.scan import Problem
+    from ingest.planning.filters import Rule
 
     LocalPath = str | bytes | os.PathLike[str]
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ingest import remedies
+from ingest.doctor import remedies
+from ingest.doctor.remedies import Check, failure, failure_of
 from ingest.errors import StoreError
-from ingest.remedies import Check, failure, failure_of
 from ingest.storage.answers import translate
 
 if TYPE_CHECKING:

@@ -24,10 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from ingest.admin import make_bucket, presign_get, presign_put, remove_bucket
-from ingest.connecting import connection
-from ingest.errors import NotFound, UsageError
-from ingest.location import parse_url
-from ingest.named import (
+from ingest.bucket.named import (
     FileSet,
     checked_key,
     content_of,
@@ -38,28 +35,31 @@ from ingest.named import (
     name_of,
     path_of,
 )
-from ingest.plan import Transfer as Send
-from ingest.plan import directory_prefix
-from ingest.resources import BucketPrefixFiltering, PrefixResourcesTransformation, Resources
-from ingest.scan import LocalEntry
+from ingest.bucket.resources import BucketPrefixFiltering, PrefixResourcesTransformation, Resources
+from ingest.bucket.telling import follow, outcome_of, steps
+from ingest.connecting import connection
+from ingest.errors import NotFound, UsageError
+from ingest.files.scan import LocalEntry
+from ingest.location import parse_url
+from ingest.planning.plan import Transfer as Send
+from ingest.planning.plan import directory_prefix
 from ingest.storage.base import Entry, PutItem, Transfer
 from ingest.storage.connection import Clients, Connection
 from ingest.storage.s3 import S3Store
 from ingest.sync import Options, send_one, sync
-from ingest.telling import follow, outcome_of, steps
 from ingest.trees import LocalTree, StoreTree
 from ingest.uploader import Content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ingest.compare import Mode
-    from ingest.filters import Rule
-    from ingest.named import LocalPath
+    from ingest.bucket.named import LocalPath
+    from ingest.bucket.telling import Progress
     from ingest.operation import Operation
+    from ingest.planning.compare import Mode
+    from ingest.planning.filters import Rule
     from ingest.storage.base import Head
     from ingest.sync import Tree
-    from ingest.telling import Progress
 
 
 class NoSuchFile(NotFound, ValueError, KeyError):
@@ -369,9 +369,9 @@ class Bucket:
         """Make what is below ``remote`` like a directory or, to ``download``, the reverse.
 
         ``delete`` is what ``sync_directory`` does; if there are more than ``max_delete``, nothing
-        is deleted. ``rules`` choose keys: see ``ingest.filters``. Nothing is read to compare
-        unless size or time differ: see ``ingest.compare``. Returns what was done or, in a dry
-        run, what would be, in order and with what would fail.
+        is deleted. ``rules`` choose keys: see ``ingest.planning.filters``. Nothing is read to
+        compare unless size or time differ: see ``ingest.planning.compare``. Returns what was done
+        or, in a dry run, what would be, in order and with what would fail.
 
         >>> for operation in bucket.sync("output", "run-7", delete=True, dry_run=True):
         ...     print(operation)

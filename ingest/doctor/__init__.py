@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ingest import admin
+from ingest.doctor.reach import reach
+from ingest.doctor.remedies import CHECKSUMS, Check, failure
 from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, StoreError
 from ingest.pacing import Backoff
-from ingest.reach import reach
-from ingest.remedies import CHECKSUMS, Check, failure
 from ingest.storage import providers
 from ingest.storage.answers import translate
 from ingest.storage.base import PLAIN, PutItem

@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
-from ingest.origins import Origins
+from ingest.planning.origins import Origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ingest.compare import Compare, Reason
-    from ingest.origins import Origin
+    from ingest.planning.compare import Compare, Reason
+    from ingest.planning.origins import Origin
     from ingest.storage.base import Entry
 
 _BATCH = 1_000

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
-from ingest.paths import PARTIAL, failure, key_bytes, refusal
+from ingest.files.paths import PARTIAL, failure, key_bytes, refusal
 
 if sys.platform != "win32":
     import fcntl
