@@ -36,13 +36,8 @@ from ingest.pacing import Backoff
 from ingest.settings import AccessKey
 from ingest.storage.answers import error_of
 from ingest.storage.base import Entry, Prefix
-from ingest.storage.listing import (
-    ListingStyle,
-    Place,
-    _address,
-    list_directory,
-    list_objects,
-)
+from ingest.storage.listing import list_directory, list_objects
+from ingest.storage.pages import ListingStyle, Place, _address
 from support import REPOSITORY
 
 if TYPE_CHECKING:
@@ -101,6 +96,7 @@ class Peer(ThreadingHTTPServer):
         self.signatures: list[str] = []
         self.connections = 0
         self.hung_up = threading.Event()
+        self.third = threading.Event()
         self.targets: list[str] = []
         super().__init__(("127.0.0.1", 0), _PeerHandler)
 
@@ -127,6 +123,8 @@ class _PeerHandler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(urlsplit(self.path).query, errors="surrogateescape"))
         self.server.asked.append(query)
         self.server.signatures.append(self.headers["Authorization"])
+        if len(self.server.asked) == 3:
+            self.server.third.set()
         answer = self.server.answer(query)
         reply = answer if isinstance(answer, Reply) else Reply(answer)
         if reply.drop or reply.length is not None:
@@ -476,13 +474,22 @@ def test_one_connection_serves_all_pages_and_each_is_signed_anew() -> None:
         assert [s.split("Credential=")[1][0] for s in peer.signatures] == list("ABCD")
 
 
-def test_pages_are_fetched_only_as_they_are_needed() -> None:
+def test_who_wants_only_the_beginning_has_one_page_asked_for() -> None:
     with _peer(Honest("abcdefg", 2)) as peer:
         with closing(list_objects(peer.place())) as listing:
             assert [entry.key for entry in islice(listing, 2)] == ["a", "b"]
             assert not peer.hung_up.is_set()
         assert len(peer.asked) == 1
         assert peer.hung_up.wait(10)
+
+
+def test_from_the_third_on_a_page_is_asked_for_before_it_is_needed() -> None:
+    with _peer(Honest("abcdefghi", 2)) as peer:
+        with closing(list_objects(peer.place())) as listing:
+            assert [entry.key for entry in islice(listing, 3)] == ["a", "b", "c"]
+            assert peer.third.wait(10)
+        assert peer.hung_up.wait(10)
+        assert len(peer.asked) == 3
 
 
 @pytest.fixture(scope="module")
@@ -529,14 +536,30 @@ def test_the_listing_server_lists_as_s3_does(listing_server: Callable[[int], str
     assert [item.key for item in list_directory(place, "data/00002/")] == keys[2_000:]
 
 
-def test_boto_is_loaded_by_the_first_request_only() -> None:
-    code = (
-        "import sys, ingest.storage.listing;"
-        "print([m for m in ('boto3', 'botocore', 'urllib3', 'ssl') if m in sys.modules])"
-    )
-    command = [sys.executable, "-c", code]
-    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
+def test_a_listing_loads_neither_boto_nor_urllib3() -> None:
+    with _peer(Honest(["a"])) as peer:
+        url = peer.place().endpoint_url
+        code = (
+            "import sys\n"
+            "from ingest.settings import AccessKey\n"
+            "from ingest.storage.listing import list_objects\n"
+            "from ingest.storage.pages import Place\n"
+            f"place = Place('lake', lambda: AccessKey('id', 'secret'), {url!r})\n"
+            "print([entry.key for entry in list_objects(place)])\n"
+            "print([m for m in ('boto3', 'botocore', 'urllib3') if m in sys.modules])\n"
+        )
+        command = [sys.executable, "-c", code]
+        ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["['a']", "[]"]
+
+
+def test_what_a_store_asks_for_is_waited_for() -> None:
+    waits: list[float] = []
+    busy = Reply(status=503, headers={"Retry-After": "7"})
+    longer = Reply(status=503, headers={"Retry-After": "86400"})
+    with _peer(_in_turn(busy, longer, _PAGE)) as peer:
+        assert _keys(peer.place(wait=waits.append)) == ["a", "b"]
+    assert waits == [7.0, 60.0]
 
 
 # --- guards ---------------------------------------------------------------------------------------
@@ -606,7 +629,8 @@ def test_a_store_that_always_answers_with_the_first_page() -> None:
     first = _xml_of(["a", "b"], more="true", token="T")
     with _peer(_in_turn(first)) as peer:
         assert "asked for what comes after 'b', got 'a'" in str(_error(peer.place()))
-        assert len(peer.asked) == 3
+        asked = [query.get("start-after") for query in peer.asked]
+        assert asked[:3] == [None, None, "b"]
 
 
 @pytest.mark.parametrize("version", [1, 2])

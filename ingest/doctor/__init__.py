@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ingest import admin
-from ingest.doctor.reach import reach
-from ingest.doctor.remedies import CHECKSUMS, Check, failure
+from ingest.doctor.reach import proxy_for, reach
+from ingest.doctor.remedies import CHECKSUMS, Check, failure, remedy_for
 from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, StoreError
 from ingest.pacing import Backoff
 from ingest.storage import providers
 from ingest.storage.answers import translate
 from ingest.storage.base import PLAIN, PutItem
 from ingest.storage.connection import Clients
-from ingest.storage.listing import ListingStyle, Place, list_objects
+from ingest.storage.listing import list_objects
+from ingest.storage.pages import ListingStyle, Place
 from ingest.storage.s3 import S3Store
 from ingest.storage.unfinished import client_errors
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from ingest.storage.providers import Provider
 
-__all__ = ["STEPS", "Check", "diagnose"]
+__all__ = ["STEPS", "Check", "diagnose", "misconfigured"]
 
 STEPS = (
     *("endpoint", "name", "port", "TLS", "S3", "clock", "credentials"),
@@ -44,7 +45,7 @@ STEPS = (
 
 _STYLES = {True: "path style", False: "virtual-hosted style"}
 _FRAMING = re.compile(rb"[0-9a-fA-F]+(;chunk-signature=[0-9a-f]+)?\r\n")
-_LIMITED = re.compile(": (AccessDenied|MethodNotAllowed|NotImplemented)")
+_LIMITED = re.compile(": (AccessDenied|MethodNotAllowed|NoSuchBucket|NotImplemented)")
 _IMPATIENT = Backoff(retries=2, base_s=0.25)
 _SHORTEST_SECRET = 8
 """Shorter ones are of servers for tests, and their letters stand in any text."""
@@ -64,6 +65,19 @@ def diagnose(clients: Clients, bucket: str | None = None, prefix: str = "") -> I
         for last in checks:
             done += 1
             yield _veiled(last, clients)
+    yield from _skipped(last, done)
+
+
+def misconfigured(error: IngestError) -> Iterator[Check]:
+    """Yield one check for each of ``STEPS`` where ``error`` says that there is no connection."""
+    check = failure("endpoint", error)
+    if error.hint is None and remedy_for(error.message) is None:
+        check = replace(check, cure="correct the setting that is named")
+    yield check
+    yield from _skipped(check, 1)
+
+
+def _skipped(last: Check, done: int) -> Iterator[Check]:
     why, cure = f"pointless until {last.name!r} is cured", None
     if last.status != "failed":
         why, cure = "no bucket was named", "name one, as in: ingest doctor s3://BUCKET"
@@ -90,9 +104,10 @@ def _checks(clients: Clients, bucket: str | None, prefix: str) -> Generator[Chec
 
 def _veiled(check: Check, clients: Clients) -> Check:
     """Return ``check`` without the secrets that a store may have sent back to us."""
-    key = clients.connection.access_key
-    if key is None and STEPS.index(check.name) > STEPS.index("credentials"):
-        with suppress(Exception):
+    key = None
+    with suppress(Exception):  # where there is none, a step says so
+        key = clients.connection.access_key
+        if key is None and STEPS.index(check.name) > STEPS.index("credentials"):
             key = clients.access_key()
     for secret in (key.secret_access_key, key.session_token or "") if key else ():
         if len(secret) >= _SHORTEST_SECRET:
@@ -130,10 +145,7 @@ def _addressing(clients: Clients, bucket: str, prefix: str) -> Check:
         return Check("addressing", "ok", finding)
     if other is None:
         finding = f"{mine.message}: {_STYLES[used]} is used, but {_STYLES[not used]} works"
-        url = clients.client().meta.endpoint_url
-        cure = f"give --endpoint-url {url}: with one, path style is used"
-        if used:
-            cure = "have the store accept path style, with the bucket's name in the path"
+        cure = f"choose --addressing-style {'virtual' if used else 'path'}"
         return Check("addressing", "failed", finding, cure)
     if isinstance(mine, CredentialsRefused) and "AccessDenied" in mine.message:
         finding = f"{_STYLES[used]} is used, which is all there is to see where listing is denied"
@@ -172,6 +184,8 @@ def _no_host_of(bucket: str, clients: Clients) -> str | None:
         return f"{host} is an address"
     if where.scheme == "https" and "." in bucket:
         return "no certificate is for a bucket with a dot"
+    if proxy_for(where):
+        return None
     try:
         socket.getaddrinfo(f"{bucket}.{host}", None)
     except (OSError, UnicodeError):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ingest.files.landing import Landing
     from ingest.storage.base import CopyItem, GetItem, Prefix, PutItem
     from ingest.storage.connection import Clients
-    from ingest.storage.listing import Place
+    from ingest.storage.pages import Place
 
 _DELETE_BATCH = 1_000
 _FEW = 10
@@ -298,7 +298,7 @@ class S3Store:
 
 
 def _place(bucket: str, clients: Clients) -> Place:
-    from ingest.storage.listing import ListingStyle, Place  # noqa: PLC0415 - as above
+    from ingest.storage.pages import ListingStyle, Place  # noqa: PLC0415 - as above
 
     provider = clients.provider
     path_style = clients.is_path_style(bucket)
