@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from ingest.errors import IngestError
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
     from ingest.operation import Verb
     from ingest.planning.plan import Copy
-    from ingest.storage.base import Transfer
+    from ingest.storage.base import Entry, Transfer
     from ingest.trees import LocalTree, StoreTree
+
+_KEPT = 50_000
+"""Entries of a listing that are kept to be planned from: some 15 MB."""
 
 
 class Downloading:
@@ -51,27 +55,63 @@ class Downloading:
         return self.send(Send(copy.source, copy.target, "new") for copy in copies)
 
 
-def without_place(
-    source: StoreTree, destination: LocalTree, chosen: Callable[[str], bool], *, touch: bool
-) -> Iterator[tuple[str, Operation]]:
-    """Yield the keys, relative to the prefix, that the file system cannot hold, and what to tell.
+class Foreseen:
+    """A source's listing, of which it is known in time what the file system cannot hold.
 
-    Reads the whole listing. Without ``touch`` nothing is written to find out.
+    Entries are judged as they are taken. ``look_ahead`` judges all that are still to come: as many
+    of them as memory has room for are kept, and what is beyond those is listed once more.
     """
-    root = destination.root
-    paths = PathPlan(probe(root, touch=touch), source.prefix)
-    for entry in source.store.list(source.prefix):
-        key = entry.key.removeprefix(source.prefix)
-        if not chosen(key):
-            continue
-        place = paths.place(entry.key, entry.size)
+
+    def __init__(
+        self,
+        source: StoreTree,
+        destination: LocalTree,
+        chosen: Callable[[str], bool],
+        *,
+        touch: bool,
+    ) -> None:
+        """Judge the keys that are ``chosen``. Without ``touch`` nothing is written to find out."""
+        self._source = source
+        self._root = destination.root
+        self._chosen = chosen
+        self._paths = PathPlan(probe(self._root, touch=touch), source.prefix)
+        self._listing = iter(source.store.list(source.prefix))
+        self._kept: list[Entry] = []
+        self._has_more = False
+        self._told: deque[Operation] = deque()
+        self.refused: set[str] = set()
+        """Keys, relative to the prefix, that the file system cannot hold."""
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield all entries, whether they have a place or not."""
+        for entry in self._listing:
+            self._judge(entry)
+            yield entry
+        yield from self._kept
+        if self._has_more:
+            yield from self._source.store.list(self._source.prefix, self._kept[-1].key)
+
+    def look_ahead(self) -> Iterator[Operation]:
+        """Read on to the end, and return what is refused and has not been told yet."""
+        for entry in self._listing:
+            self._judge(entry)
+            if len(self._kept) < _KEPT:
+                self._kept.append(entry)
+            else:
+                self._has_more = True
+        while self._told:
+            yield self._told.popleft()
+
+    def _judge(self, entry: Entry) -> None:
+        key = entry.key.removeprefix(self._source.prefix)
+        if not self._chosen(key):
+            return
+        place = self._paths.place(entry.key, entry.size)
         if isinstance(place, Problem):
-            shown = source.shown(entry.key)
-            yield (
-                key,
-                Operation(
-                    "download", str(root), shown, entry.size, status="failed", error=place.error
-                ),
+            self.refused.add(key)
+            target, shown = str(self._root), self._source.shown(entry.key)
+            self._told.append(
+                Operation("download", target, shown, entry.size, "failed", error=place.error)
             )
 
 

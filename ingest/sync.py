@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from ingest.content import same_content
 from ingest.copier import Copying
-from ingest.downloader import Downloading, without_place
+from ingest.downloader import Downloading, Foreseen
 from ingest.errors import BucketNotFound, NotFound, UsageError
 from ingest.operation import Operation, from_problem
 from ingest.planning import plan as planning
 from ingest.planning.compare import compare_by
 from ingest.planning.filters import key_filter
-from ingest.planning.plan import Copy, Deletes, Rules, Side, Skip
+from ingest.planning.plan import Copy, Deletes, Rules, Side, Skip, Unchanged
 from ingest.planning.plan import Transfer as Send
 from ingest.storage.base import PLAIN
 from ingest.trees import LocalTree, StoreTree
@@ -144,7 +145,7 @@ class _Sync:
         self._how = how
         self._mover = _mover(source, destination, options.content, how)
         self._chosen = key_filter(options.rules)
-        self._refused: set[str] = set()
+        self._foreseen = self._foresee()
         self._failures = 0
         self._aside: deque[Operation] = deque()
         self._held: Action | None = None
@@ -167,8 +168,12 @@ class _Sync:
         return operation
 
     def _planned_and_done(self) -> Iterator[Operation]:
-        yield from self._impossible()
-        yield from self._carried_out(self._plan())
+        actions = self._plan()
+        first = next((action for action in actions if not isinstance(action, Unchanged)), None)
+        if self._foreseen:
+            yield from self._foreseen.look_ahead()
+        if first:
+            yield from self._carried_out(chain([first], actions))
 
     def _carried_out(self, actions: Iterator[Action]) -> Iterator[Operation]:
         if self._options.dry_run:
@@ -184,15 +189,12 @@ class _Sync:
             if isinstance(action, Deletes):
                 yield from self._delete(action)
 
-    def _impossible(self) -> Iterator[Operation]:
-        """Tell, before anything is transferred, what the destination's file system cannot hold."""
-        if isinstance(self._source, StoreTree) and isinstance(self._destination, LocalTree):
+    def _foresee(self) -> Foreseen | None:
+        source, destination = self._source, self._destination
+        if isinstance(source, StoreTree) and isinstance(destination, LocalTree):
             touch = not self._options.dry_run
-            for key, operation in without_place(
-                self._source, self._destination, self._chosen, touch=touch
-            ):
-                self._refused.add(key)
-                yield operation
+            return Foreseen(source, destination, self._chosen, touch=touch)
+        return None
 
     # What is planned
 
@@ -208,13 +210,18 @@ class _Sync:
                 isinstance(tree, LocalTree) and tree.empty_dirs
                 for tree in (self._source, self._destination)
             ),
-            included=lambda key: key not in self._refused and self._chosen(key),
+            included=self._is_included,
         )
         return planning.plan(*self._sides(), rules)
+
+    def _is_included(self, key: str) -> bool:
+        return self._chosen(key) and not (self._foreseen and key in self._foreseen.refused)
 
     def _sides(self) -> tuple[Side, Side]:
         source, rules = self._source, self._options.rules
         here = source.side(self._report, rules) if isinstance(source, LocalTree) else source.side()
+        if self._foreseen:
+            here = replace(here, entries=self._foreseen)
         if self._options.compare is None and self._how.overwrite:
             return here, self._nothing()
         if isinstance(self._destination, LocalTree):

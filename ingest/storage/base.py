@@ -159,10 +159,11 @@ class Lake(Protocol):
 class Store(Lake, Protocol):
     """A bucket, or what behaves like one: all that a transfer of any tree needs."""
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """Yield the objects whose keys begin with ``prefix``, in UTF-8 byte order of the keys.
 
-        None is held in memory; none is left out without an error.
+        Of these, those that come after the key ``after``. None is held in memory; none is left
+        out without an error.
         """
 
     def list_directory(self, prefix: str = "") -> Iterator[Entry | Prefix]:

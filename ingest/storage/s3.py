@@ -183,11 +183,11 @@ class S3Store:
             yield from self._delete_batch(batch, how)
             batch = list(islice(remaining, _DELETE_BATCH))
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """Yield the objects below ``prefix``; ``ingest.storage.listing`` says what is checked."""
         from ingest.storage import listing  # noqa: PLC0415 - as above
 
-        return listing.list_objects(_place(self.bucket, self.clients), prefix)
+        return listing.list_objects(_place(self.bucket, self.clients), prefix, after)
 
     def _copy(self, item: CopyItem) -> None:
         client, origin = self.clients.client(), item.origin

@@ -53,6 +53,7 @@ class Wire:
         server = urlsplit(url)
         self._proxy = _proxy(server)
         self._connection = _connection(server, self._proxy, answer_s)
+        self._answer: HTTPResponse | None = None
 
     def send(
         self,
@@ -76,10 +77,11 @@ class Wire:
     def answer(self) -> HTTPResponse:
         """Return the answer to what was sent; it is to be read to its end before the next one."""
         try:
-            return self._connection.getresponse()
+            self._answer = self._connection.getresponse()
         except (OSError, HTTPException) as error:
             self.close()
             raise Unreachable(error) from None
+        return self._answer
 
     def body(self, answer: HTTPResponse, most: int) -> bytes:
         """Return the body of ``answer``, or the first ``most`` bytes of a longer one."""
@@ -96,6 +98,8 @@ class Wire:
     def close(self) -> None:
         """Close the connection, and whatever answer is under way."""
         self._connection.close()
+        if self._answer:  # that of a server which hangs up keeps the socket for itself
+            self._answer.close()
 
 
 class _Plain(HTTPConnection):
