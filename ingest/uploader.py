@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import mimetypes
 from dataclasses import dataclass, field
@@ -42,7 +43,16 @@ class Content:
 
     def type_of(self, key: str) -> str:
         """Return the content type of the object ``key``."""
-        return self.content_type or mimetypes.guess_type(key)[0] or _DEFAULT_TYPE
+        if self.content_type:
+            return self.content_type
+        name = key.rpartition("/")[2]
+        dot = name.find(".", 1)
+        return _type_of_ending(name[dot:]) if dot > 0 else _DEFAULT_TYPE
+
+
+@functools.lru_cache(maxsize=1_000)
+def _type_of_ending(ending: str) -> str:
+    return mimetypes.guess_type(f"name{ending}")[0] or _DEFAULT_TYPE
 
 
 def upload(store: Lake, uploads: Iterable[Upload]) -> int:

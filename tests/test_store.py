@@ -655,6 +655,6 @@ def test_an_endpoint_that_refuses_is_named_and_tried_a_short_while(
     moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clients = clients_of(moto_server, "http://127.0.0.1:1")
-    monkeypatch.setattr("ingest.storage.listing.time.sleep", lambda _: None)
+    monkeypatch.setattr("ingest.storage.pages.time.sleep", lambda _: None)
     with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:1"):
         list(S3Store("bucket", clients).list())

@@ -6,7 +6,6 @@ and an executor takes all of its items at once.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -18,6 +17,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WAITING_RESULTS = 1_000
+_MANY = 64
+_SOON_S = 0.02
+"""How long a result may wait for others: to wake a thread for each costs more than a small file."""
 _PATIENCE_S = 1.0
 """What of the two seconds in which Ctrl-C ends a transfer its threads get to clean up."""
 
@@ -64,47 +66,71 @@ def in_threads(
         worker.start()
     try:
         while threads:
-            result = crew.results.get()
-            if isinstance(result, BaseException):
-                raise result
-            if result is None:
-                threads -= 1
-            else:
-                yield result[0]
+            for result in crew.results.take():
+                if isinstance(result, BaseException):
+                    raise result
+                if result is None:
+                    threads -= 1
+                else:
+                    yield result[0]
     finally:
-        crew.stopped.set()
+        crew.results.close()
         end = time.monotonic() + _PATIENCE_S
         for worker in workers:
             worker.join(max(end - time.monotonic(), 0.0))
+
+
+class _Results(Generic[Result]):
+    """What threads hand over to the one that takes it, who is not woken for each."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Result] | BaseException | None] = []
+        self._changed = threading.Condition()
+        self.closed = False
+
+    def put(self, result: tuple[Result] | BaseException | None) -> None:
+        """Hand ``result`` over; wait while nobody takes what is there."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.closed or len(self._waiting) < _WAITING_RESULTS)
+            self._waiting.append(result)
+            if len(self._waiting) in (1, _MANY) or not isinstance(result, tuple):
+                self._changed.notify_all()
+
+    def take(self) -> list[tuple[Result] | BaseException | None]:
+        """Wait for some results, and a moment for more; an end or an error comes at once."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            self._changed.wait_for(self._are_many, _SOON_S)
+            taken, self._waiting = self._waiting, []
+            self._changed.notify_all()
+        return taken
+
+    def close(self) -> None:
+        """Let nobody wait any longer: nothing more is taken."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
+
+    def _are_many(self) -> bool:
+        return len(self._waiting) >= _MANY or not isinstance(self._waiting[-1], tuple)
 
 
 class _Crew(Generic[Item, Result]):
     """What the threads of one bulk share. A thread that ends leaves None among the results."""
 
     def __init__(self, work: Callable[[Item], Result], items: Iterator[Item]) -> None:
-        self.results: queue.Queue[tuple[Result] | BaseException | None]
-        self.results = queue.Queue(_WAITING_RESULTS)
-        self.stopped = threading.Event()
+        self.results: _Results[Result] = _Results()
         self._work = work
         self._items = items
         self._taking = threading.Lock()
 
     def serve(self) -> None:
         try:
-            while not self.stopped.is_set():
+            while not self.results.closed:
                 with self._taking:
                     item = next(self._items)
-                self._put((self._work(item),))
+                self.results.put((self._work(item),))
         except StopIteration:
-            self._put(None)
+            self.results.put(None)
         except BaseException as error:  # noqa: BLE001 - raised where the results are taken
-            self._put(error)
-
-    def _put(self, result: tuple[Result] | BaseException | None) -> None:
-        while not self.stopped.is_set():
-            try:
-                self.results.put(result, timeout=0.1)
-            except queue.Full:  # the caller takes its time
-                continue
-            else:
-                return
+            self.results.put(error)

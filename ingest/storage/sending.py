@@ -30,7 +30,9 @@ LARGE = 16 * 1024**2
 """Bytes from which a file goes in parts, so that it can be resumed."""
 _HELD = 64 * 1024**2
 """Bytes of small files that are held at one time, over all threads."""
-_ODD_SEGMENTS = frozenset({"", ".", ".."})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ODD = re.compile(r"(?:^|/)\.{0,2}(?:/|\Z)|[\x00-\x1f\x7f]")
+"""An empty segment, ``.`` or ``..``; or a control character."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -61,12 +63,12 @@ class Writing:
 
 def is_odd(key: str) -> bool:
     """Whether object_store would refuse or change ``key``: it normalises paths."""
-    return not _ODD_SEGMENTS.isdisjoint(key.split("/")) or has_controls(key)
+    return bool(_ODD.search(key))
 
 
 def has_controls(key: str) -> bool:
     """Whether ``key`` has a control character, which object_store does not carry."""
-    return any(char < " " or char == "\x7f" for char in key)
+    return bool(_CONTROL.search(key))
 
 
 def fits_xml(key: str) -> bool:
@@ -224,20 +226,17 @@ class Sender:
         return Outcome(item.key, done.size)
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file; a pipe that has taken its place would be waited for."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
 def _read_unchanged(path: Path, seen: os.stat_result | None) -> bytes:
-    """Return a file's content, or raise ``StoreError`` where it changed while it was read."""
-    # A Path's own is slower.
-    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
-        before = os.fstat(file.fileno())
-        content = file.read()
-        after = os.fstat(file.fileno())
-    versions = {_version(stat) for stat in (seen or before, before, after)}
-    if len(versions) > 1 or len(content) != after.st_size:
+    """Return a file's content, or raise ``StoreError`` where it changed since it was ``seen``."""
+    # A pipe that has taken its place would be waited for.
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        seen = seen or os.fstat(fd)
+        content = os.read(fd, seen.st_size + 1)
+        now = os.fstat(fd)
+    finally:
+        os.close(fd)
+    if _version(now) != _version(seen) or len(content) != now.st_size:
         raise StoreError(f"{path} changed while it was read")
     return content
 
