@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import NotFound, StoreError
+from ingest.files.landing import Landing
 from ingest.files.scan import Problem, Scan, scan
 
 if TYPE_CHECKING:
@@ -96,6 +97,19 @@ def test_a_name_that_is_no_utf8_is_reported_with_its_bytes(tmp_path: Path) -> No
     keys, problems = walk(tmp_path)
     assert keys == ["a"]
     assert sorted(problems) == [("b\\xff", "name"), ("d\\xfe", "name")]
+
+
+def test_a_download_that_is_not_complete_is_no_file_to_send(tmp_path: Path) -> None:
+    with Landing(tmp_path) as landing:
+        landing.write("whole", b"")
+        with landing.open("half", 9, part_size=5, identity="x") as partial:
+            partial.write_part(partial.missing[0], [b"12345"])
+    keys, problems = walk(tmp_path)
+    assert keys == ["whole"]
+    assert [kind for _, kind in problems] == ["partial"]
+    (key,) = [key for key, _ in problems]
+    assert key.startswith(".half.")
+    assert walk(fill(tmp_path / "like", ".x.0123456789abcdef.partial/a", "y.partial"))[1] == []
 
 
 def test_links_are_skipped_and_said(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ingest.errors import NotFound, StoreError
+from ingest.files.paths import PARTIAL
 from ingest.storage.base import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Kind = Literal["symlink", "special", "broken", "loop", "name", "unreadable", "vanished"]
+Kind = Literal["symlink", "special", "partial", "broken", "loop", "name", "unreadable", "vanished"]
 
 _SPECIAL = {
     stat.S_IFIFO: "a named pipe",
@@ -38,9 +39,10 @@ class LocalEntry(Entry):
 class Problem:
     """What a scan found and could not yield. ``key`` ends in ``/`` where a directory is left out.
 
-    ``kind`` is ``symlink`` (not followed), ``special`` (a pipe, a socket, a device), ``broken``
-    (a link to nothing), ``loop`` (a link that leads back), ``name`` (it is not UTF-8, and so no
-    key; the bytes are escaped in ``key``), ``unreadable`` or ``vanished`` (during the scan).
+    ``kind`` is ``symlink`` (not followed), ``special`` (a pipe, a socket, a device), ``partial``
+    (a download of ours, under way or left unfinished), ``broken`` (a link to nothing), ``loop`` (a
+    link that leads back), ``name`` (it is not UTF-8, and so no key; the bytes are escaped in
+    ``key``), ``unreadable`` or ``vanished`` (during the scan).
     ``message`` is one line for a user and names the path.
     """
 
@@ -51,7 +53,7 @@ class Problem:
     @property
     def failed(self) -> bool:
         """Whether something that was asked for is missing, so that nothing may be deleted."""
-        return self.kind not in {"symlink", "special"}
+        return self.kind not in {"symlink", "special", "partial"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,9 @@ def _open(path: str, key: str, how: Scan) -> _Level:
                 how.report(Problem(key + _escaped(name), "name", message))
             elif _is_directory(child, follow=how.follow_symlinks):
                 names.append(name + "/")
+            elif name.endswith(".partial") and PARTIAL.fullmatch(name):
+                message = f"{_shown(child.path)} is a download that is not complete"
+                how.report(Problem(key + name, "partial", message))
             else:
                 names.append(name)
     names.sort(reverse=True)
