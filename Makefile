@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test format bench bench-ingest lock clean
+.PHONY: help run install test format bench bench-ingest bench-lambda lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,9 @@ format: .venv/dev.stamp ## format, and mend what the linter can mend
 
 bench-ingest: .venv/dev.stamp ## time and memory of the daily run beside the plain way
 	@$(BIN)/python bench/ingest.py --runs $(RUNS)
+
+bench-lambda: .venv/dev.stamp .tools/build.stamp ## start, first run and memory of the function, beside others
+	@PYTHONPATH=tests $(BIN)/python bench/lambda.py --runs $(RUNS)
 
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
     --generate-hashes --quiet --custom-compile-command "make lock"
@@ -60,3 +63,5 @@ clean: ## remove what the targets above made, but not the lake
 .venv/dev.stamp: requirements-dev.txt .venv/cli.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
+
+include package.mk
