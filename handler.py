@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ingest import logs
+from ingest import logs, metrics
 from ingest import settings as settings_module
-from ingest.errors import EventError
-from ingest.pipeline import run_event
+from ingest.errors import Defect, EventError, IngestError
+from ingest.event import RunRequest, parse_event
+from ingest.logs import log_keys
+from ingest.pacing import Deadline
+from ingest.pipeline import new_run_id, run
+from ingest.report import DatasetReport
+from ingest.tracing import traced_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ingest.settings import Settings
 
 logger = logging.getLogger("ingest")
 
@@ -21,23 +33,71 @@ _LANDING_S = 20.0
 _LONGEST_S = 840.0
 """Seconds for TMDB where no context sets a limit."""
 
+_invocations = itertools.count()
+"""Counts those of this process: the first one pays for its start."""
+
 
 def lambda_handler(event: object, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's, or None
     """Run the ingest that ``event`` asks for; see ``ingest.event`` for what it may be.
 
     Returns ``{"statusCode": 200, "body": JSON}`` when every dataset landed, was skipped or was
     planned. Raises ``IngestError`` otherwise, after the others have landed, so that Lambda
-    retries the event and its alarms see it.
+    retries the event and its alarms see it. In Lambda the metrics are printed in either case.
     """
+    run_id, request_id = new_run_id(), getattr(context, "aws_request_id", None)
+    ids = {"run_id": run_id, "function_request_id": request_id}
+    cold_start = next(_invocations) == 0
+    with log_keys(**ids, cold_start=cold_start):
+        with _failure_told(RunRequest(), ids):
+            settings = _start(context, cold_start=cold_start)
+            request = parse_event(event)
+        with (
+            log_keys(execution_id=request.execution_id, attempt=request.attempt),
+            traced_run() if settings.tracing and settings.in_lambda else nullcontext(),
+        ):
+            with _failure_told(request, ids):
+                report = run(request, settings, Deadline(_seconds_for_tmdb(context)), run_id)
+            body = report.as_json()
+            partition = report.day.isoformat()
+            level = logging.ERROR if report.failed else logging.INFO
+            logger.log(level, report.message, extra={"report": body, "partition": partition})
+            _count(request, report.datasets, {**ids, "partition": partition})
+            report.raise_for_failures()
+            return {"statusCode": 200, "body": json.dumps(body, ensure_ascii=False)}
+
+
+def _start(context: Any, *, cold_start: bool) -> Settings:  # noqa: ANN401 - Lambda's, or None
+    """Send the logs where they belong, and return the settings."""
+    in_lambda = settings_module.in_lambda()
+    # Before the settings are read: what is wrong with them is logged like everything else.
+    logs.configure(in_lambda=in_lambda, level="INFO")
+    if in_lambda and cold_start and hasattr(context, "function_name"):
+        metrics.publish_cold_start(context)
     settings = settings_module.load()
-    logs.configure(settings, getattr(context, "aws_request_id", None))
-    report = run_event(event, settings, _seconds_for_tmdb(context))
-    body = report.as_json()
-    logger.log(
-        logging.ERROR if report.failed else logging.INFO, report.message, extra={"report": body}
-    )
-    report.raise_for_failures()
-    return {"statusCode": 200, "body": json.dumps(body, ensure_ascii=False)}
+    logs.configure(in_lambda=in_lambda, level=settings.log_level)
+    return settings
+
+
+@contextmanager
+def _failure_told(request: RunRequest, ids: Mapping[str, str | None]) -> Iterator[None]:
+    """Log what ends the run as a whole, and count it as a failure of all that was asked for."""
+    try:
+        yield
+    except Exception as error:
+        cause = error if isinstance(error, IngestError) else Defect.of(error)
+        extra = {"error": type(cause).__name__}
+        logger.log(logging.ERROR, "%s", cause, extra=extra, exc_info=cause is not error)
+        failed = [DatasetReport(each.name, "failed", cause=cause) for each in request.datasets]
+        _count(request, failed, ids)
+        raise
+
+
+def _count(
+    request: RunRequest, datasets: Sequence[DatasetReport], ids: Mapping[str, str | None]
+) -> None:
+    """Print the metrics of ``datasets``. A dry run has none: it is not to look like a run."""
+    if settings_module.in_lambda() and not request.dry_run:
+        metrics.publish(datasets, **ids)
 
 
 def _seconds_for_tmdb(context: Any) -> float:  # noqa: ANN401 - Lambda's, or None

@@ -6,26 +6,23 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import CredentialsRefused, StoreError, UsageError
-from ingest.storage.answers import error_of, translate
-from ingest.storage.base import PLAIN, Outcome
-from ingest.storage.bulk import in_threads
+from ingest.storage.answers import translate
+from ingest.storage.base import Outcome
 from ingest.storage.s3 import S3Store
-from ingest.storage.sending import has_controls
 from ingest.storage.unfinished import (
     abort_uploads,
     client_errors,
     code_of,
     stale_uploads,
-    status_of,
     unfinished_uploads,
 )
+from ingest.versions import delete_versions, is_absent, list_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from mypy_boto3_s3.type_defs import PaginatorConfigTypeDef
@@ -39,7 +36,6 @@ LONGEST_EXPIRY_S = 604_800
 
 _UNITS_S = {"d": 86_400, "h": 3_600, "m": 60}
 _BUCKETS_A_PAGE = 1_000
-_ABSENT = frozenset({"NotImplemented", "MethodNotAllowed", "XNotImplemented"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +63,9 @@ def list_buckets(clients: Clients) -> Iterator[Bucket]:
                 yield Bucket(each["Name"], _iso(each.get("CreationDate")))
     except client_errors() as error:
         failure = translate(f"cannot list the buckets{clients.at}", error)
+        if code_of(error) == "AccessDenied":
+            hint = "keys that are limited to some buckets may not list them: name one"
+            failure = CredentialsRefused(failure.message, hint=hint)
     except TypeError:  # botocore's own, where it looks for the bucket to follow a redirect
         reason = "PermanentRedirect: it is to be asked elsewhere"
         failure = StoreError(f"cannot list the buckets{clients.at}: {reason}")
@@ -156,87 +155,21 @@ def _empty(clients: Clients, bucket: str, told: Callable[[Outcome], None]) -> No
 
 
 def _emptied(clients: Clients, bucket: str) -> Iterator[Outcome]:
-    if not (yield from delete_versions(clients, bucket, "")):
+    versions = list_versions(clients, bucket, "")
+    if versions is None:
         store = S3Store(bucket, clients)
         yield from store.delete_many(entry.key for entry in store.list())
+    else:
+        for version, error in delete_versions(clients, bucket, versions):
+            yield Outcome(version.key, 0, error)
     client = clients.client()
     try:
         for upload, error in abort_uploads(client, bucket, unfinished_uploads(client, bucket, "")):
             yield Outcome(upload.key, 0, error)
     except client_errors() as error:
         # rclone answers so where there are none.
-        if not _is_absent(error) and code_of(error) != "NoSuchUpload":
+        if not is_absent(error) and code_of(error) != "NoSuchUpload":
             raise _error(clients, "list the unfinished uploads of", bucket, error) from None
-
-
-def delete_versions(clients: Clients, bucket: str, prefix: str) -> Generator[Outcome, None, bool]:
-    """Delete every version and delete marker of the keys that begin with ``prefix``.
-
-    Yields one outcome for each; returns whether the store can list versions at all, which where
-    none are kept are the objects. Raises ``BucketNotFound``, ``CredentialsRefused`` and
-    ``StoreError``.
-    """
-    try:
-        pages = clients.client().get_paginator("list_object_versions")
-        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-            found: list[Any] = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            versions = [_Version(each["Key"], each["VersionId"]) for each in found]
-            yield from _delete_page(clients, bucket, versions)
-    except client_errors() as error:
-        if _is_absent(error):
-            return False
-        failure = _error(clients, "list the versions of", bucket, error)
-    else:
-        return True
-    raise failure
-
-
-@dataclass(frozen=True, slots=True)
-class _Version:
-    key: str
-    id: str
-
-
-def _delete_page(clients: Clients, bucket: str, versions: list[_Version]) -> Iterator[Outcome]:
-    client = clients.client()
-
-    def delete(version: _Version) -> Outcome:
-        try:
-            client.delete_object(Bucket=bucket, Key=version.key, VersionId=version.id)
-        except client_errors() as error:
-            if code_of(error) not in {"NoSuchKey", "NoSuchVersion"}:
-                return Outcome(version.key, 0, translate(_what(clients, bucket, version), error))
-        return Outcome(version.key, 0)
-
-    # XML cannot carry control characters, and some stores know no delete of many.
-    single = not clients.provider.bulk_delete or any(has_controls(each.key) for each in versions)
-    answer: Any = {}
-    if versions and not single:
-        listed: Any = [{"Key": each.key, "VersionId": each.id} for each in versions]
-        try:
-            answer = client.delete_objects(Bucket=bucket, Delete={"Objects": listed})
-        except client_errors():
-            single = True  # what is the matter is told by each of them
-    if single:
-        yield from in_threads(delete, versions, PLAIN.threads)
-        return
-    problems = {(each["Key"], each.get("VersionId")): each for each in answer.get("Errors", ())}
-    for version in versions:
-        problem = problems.get((version.key, version.id))
-        yield Outcome(version.key, 0, _refusal(clients, bucket, version, problem))
-
-
-def _refusal(
-    clients: Clients, bucket: str, version: _Version, problem: dict[str, str] | None
-) -> IngestError | None:
-    if problem is None:
-        return None
-    what = _what(clients, bucket, version)
-    return error_of(what, problem.get("Code", ""), problem.get("Message", ""), 0)
-
-
-def _what(clients: Clients, bucket: str, version: _Version) -> str:
-    return f"cannot delete s3://{bucket}/{version.key} version {version.id}{clients.at}"
 
 
 def presign_get(clients: Clients, bucket: str, key: str, expires_s: int = 3600) -> str:
@@ -303,12 +236,6 @@ def parse_age(text: str) -> int:
     if found := re.fullmatch(r"([0-9]{1,6})([dhm])", text):
         return int(found[1]) * _UNITS_S[found[2]]
     raise UsageError(f"the age {text!r} should be days, hours or minutes such as 7d, 12h or 90m")
-
-
-def _is_absent(error: Exception) -> bool:
-    """Whether the store does not have the operation at all."""
-    gone = {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.METHOD_NOT_ALLOWED}
-    return code_of(error) in _ABSENT or status_of(error) in gone
 
 
 def _error(clients: Clients, verb: str, bucket: str, error: Exception) -> IngestError:

@@ -11,13 +11,16 @@
     │   ├── UnknownParameter  a parameter TMDB would silently ignore
     │   ├── TmdbRefused       an answer that a repeated request cannot change
     │   └── TmdbUnavailable   retries used up                                   retryable
+    ├── SecretUnavailable     AWS does not hand out what it keeps               retryable
     ├── DeadlineExceeded      the time for the run is used up                   retryable
     ├── EmptyDataset          TMDB has no record for these filters              exit 1
     ├── RecordTooLarge        one record alone exceeds what a file may hold     exit 1
     ├── CorruptFile           a file of the raw zone does not hold what its name says
     ├── StoreError            a store could not do an operation                 exit 1
+    │   ├── StoreUnreachable  nothing answers where the store should be         exit 1
     │   └── NotFound          the object does not exist                         exit 4
     │       └── BucketNotFound    not even its bucket does
+    ├── Defect                an error in this program itself                   exit 1
     └── RunFailed             at least one dataset did not land                 exit 1
 
 ``str(error)`` is one line that can be shown to a user as it is: what went wrong, where, and
@@ -25,6 +28,8 @@ where we know it what to do about it. It never contains a secret.
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 
 class IngestError(Exception):
@@ -82,6 +87,12 @@ class TmdbUnavailable(TmdbError):
     retryable = True
 
 
+class SecretUnavailable(IngestError):
+    """AWS cannot be reached, or fails, where it keeps the credential of TMDB."""
+
+    retryable = True
+
+
 class DeadlineExceeded(IngestError):
     """The time for the run is used up, or less is left than the next step needs."""
 
@@ -104,6 +115,10 @@ class StoreError(IngestError):
     """A store could not do an operation; names operation, store, key and the store's answer."""
 
 
+class StoreUnreachable(StoreError):
+    """Nothing answers where the store should be: no such host, no such port, no way there."""
+
+
 class NotFound(StoreError):
     """The object does not exist."""
 
@@ -112,6 +127,15 @@ class NotFound(StoreError):
 
 class BucketNotFound(NotFound):
     """The bucket does not exist, and so nothing in it."""
+
+
+class Defect(IngestError):
+    """An error in this program itself, which its log tells with where it happened."""
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Return what is shown of ``error``; not its text, which may hold anything."""
+        return cls(f"{type(error).__name__} in the program itself; its log says where")
 
 
 class RunFailed(IngestError):

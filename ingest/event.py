@@ -1,13 +1,15 @@
 """Invocation events -> what a run is asked to do.
 
-Known are: ``{}``; the schedule's ``{"scheduled_time": "2026-11-20T06:00:00Z"}``; a classic
-EventBridge event, whose ``time`` is the planned time; and by hand any of ``date``, ``datasets``,
-``limit``, ``force`` and ``dry_run``. Everything else is refused by name: a field that is ignored
-is a run that does something other than what was asked.
+Known are: ``{}``; the schedule's ``{"scheduled_time": "2026-11-20T06:00:00Z"}``, which may come
+with the ``execution_id`` and the number of the ``attempt`` to deliver it; a classic EventBridge
+event, whose ``time`` is the planned time; and by hand any of ``date``, ``datasets``, ``limit``,
+``force`` and ``dry_run``. Everything else is refused by name: a field that is ignored is a run that
+does something other than what was asked.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ _EVENTBRIDGE = frozenset({"detail-type", "source", "time"})
 _OF_EVENTBRIDGE = _EVENTBRIDGE | frozenset(
     {"version", "id", "account", "region", "resources", "detail", "replay-name"}
 )
+_OF_SCHEDULER = frozenset({"execution_id", "attempt"})
 _BY_HAND = ("scheduled_time", "date", "datasets", "limit", "force", "dry_run")
 
 
@@ -33,6 +36,7 @@ class RunRequest:
     """What one run is asked to do.
 
     ``planned`` is the schedule's moment, None by hand; ``day`` a partition date given by hand.
+    ``execution_id`` and ``attempt`` differ with each delivery of one event: they are for the logs.
     """
 
     planned: datetime | None = None
@@ -41,6 +45,8 @@ class RunRequest:
     limit: int = MAX_RECORDS
     force: bool = False
     dry_run: bool = False
+    execution_id: str | None = None
+    attempt: str | None = None
 
 
 def parse_event(event: object) -> RunRequest:
@@ -53,7 +59,7 @@ def parse_event(event: object) -> RunRequest:
     if event.keys() >= _EVENTBRIDGE:
         _refuse_unknown(event, _OF_EVENTBRIDGE)
         return RunRequest(planned=_moment("time", event["time"]))
-    _refuse_unknown(event, _BY_HAND)
+    _refuse_unknown(event, _OF_SCHEDULER.union(_BY_HAND))
     if "scheduled_time" in event and "date" in event:
         raise EventError("the event has both scheduled_time and date; each gives the partition")
     return RunRequest(
@@ -65,6 +71,8 @@ def parse_event(event: object) -> RunRequest:
         limit=_limit(event.get("limit", MAX_RECORDS)),
         force=_flag(event, "force"),
         dry_run=_flag(event, "dry_run"),
+        execution_id=_label(event, "execution_id"),
+        attempt=_label(event, "attempt"),
     )
 
 
@@ -117,3 +125,14 @@ def _flag(event: Mapping[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise _wrong(name, value, "true or false")
     return value
+
+
+def _label(event: Mapping[str, Any], name: str) -> str | None:
+    """Return a text that is only shown; EventBridge Scheduler fills it in, quoted or not."""
+    if name not in event:
+        return None
+    value = event[name]
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9:/_.-]{1,200}", text):
+        raise _wrong(name, value, "what EventBridge Scheduler puts there")
+    return text

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from ingest import logs
 from ingest import settings as settings_module
 from ingest.errors import CredentialsRefused, IngestError, SettingsError
-from ingest.pipeline import run_event
+from ingest.event import parse_event
+from ingest.pacing import Deadline
+from ingest.pipeline import new_run_id, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ingest.pipeline import RunReport
+    from ingest.report import RunReport
     from ingest.settings import Settings
 
 _LONGEST_S = 840.0
@@ -36,10 +38,10 @@ def run_here(read_event: Callable[[], object]) -> int:
         if not settings_module.in_lambda():
             _load_dot_env()
         settings = settings_module.load()
-        logs.configure(settings, None)
-        event = read_event()
+        logs.configure(in_lambda=settings.in_lambda, level=settings.log_level)
+        request = parse_event(read_event())
         with _tmdb_or_stand_in(settings) as settings:
-            report = run_event(event, settings, _LONGEST_S)
+            report = run(request, settings, Deadline(_LONGEST_S), new_run_id())
         print(_table(report), flush=True)
         report.raise_for_failures()
     except IngestError as error:

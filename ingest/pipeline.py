@@ -16,40 +16,45 @@ import hashlib
 import logging
 import secrets
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Self, TypeGuard
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, TypeGuard
 
-from ingest import rawzone
+from ingest import aws_secret, rawzone
 from ingest.errors import (
     BucketNotFound,
     CorruptFile,
+    Defect,
     IngestError,
     NotFound,
-    RunFailed,
     SettingsError,
     StoreError,
 )
-from ingest.event import parse_event
 from ingest.fetcher import fetch, fetch_details
-from ingest.pacing import Deadline
+from ingest.logs import log_keys
 from ingest.rawzone import Partition
+from ingest.report import DatasetReport, RunReport
 from ingest.serializer import Format, deserialize, serialize
 from ingest.settings import DEFAULT_LAKE
+from ingest.signin import SignIn, SignIns
 from ingest.storage.connection import Clients, Connection
 from ingest.storage.local import LocalStore
 from ingest.storage.s3 import S3Store
-from ingest.tmdb import SignIn, Tmdb
+from ingest.tmdb import Tmdb
+from ingest.tracing import traced
 from ingest.uploader import Upload, delete, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import date
 
     from ingest.event import RunRequest
     from ingest.fetcher import Dataset, Fetched
+    from ingest.pacing import Deadline
     from ingest.rawzone import Manifest
     from ingest.settings import Settings
     from ingest.storage.base import Lake
@@ -63,101 +68,7 @@ _GRACE_S = 1.5
 """Seconds that a dataset which is just landing gets when the run is interrupted."""
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetReport:
-    """What became of one dataset. ``status`` is landed, skipped, failed or planned."""
-
-    name: str
-    status: str
-    records: int = 0
-    pages: int = 0
-    key: str | None = None
-    bytes: int = 0
-    consistency: str | None = None
-    cause: IngestError | None = None
-    seconds: float = 0.0
-
-    @classmethod
-    def of_manifest(cls, status: str, document: Manifest, seconds: float) -> Self:
-        """Report the partition that ``document`` commits."""
-        objects = document["objects"]
-        return cls(
-            name=document["dataset"],
-            status=status,
-            records=sum(entry["records"] for entry in objects),
-            pages=len(document["source"]["pages"]),
-            key=objects[0]["key"],
-            bytes=sum(entry["bytes"] for entry in objects),
-            consistency=document["source"]["consistency"],
-            seconds=seconds,
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields a response shows; ``error`` only where there is one."""
-        shown = {
-            name: getattr(self, name)
-            for name in ("name", "status", "records", "pages", "key", "bytes", "consistency")
-        }
-        return {**shown, "error": str(self.cause)} if self.cause else shown
-
-
-@dataclass(frozen=True, slots=True)
-class RunReport:
-    """What became of a run."""
-
-    run_id: str
-    day: date
-    lake: str
-    datasets: tuple[DatasetReport, ...]
-
-    @property
-    def message(self) -> str:
-        """One line: how many datasets landed, were skipped, failed."""
-        counts = Counter(dataset.status for dataset in self.datasets)
-        told = ", ".join(f"{count} {status}" for status, count in counts.items())
-        return f"{told} in {self.lake} for {self.day}"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the body of a response."""
-        return {
-            "message": self.message,
-            "run_id": self.run_id,
-            "partition_date": self.day.isoformat(),
-            "datasets": [dataset.as_json() for dataset in self.datasets],
-        }
-
-    @property
-    def failed(self) -> dict[str, IngestError]:
-        """The datasets that failed, by name, each with its cause."""
-        return {dataset.name: dataset.cause for dataset in self.datasets if dataset.cause}
-
-    def raise_for_failures(self) -> None:
-        """Raise if a dataset failed: the one cause of all, or ``RunFailed`` that names each."""
-        causes = tuple(self.failed.values())
-        if not causes:
-            return
-        if len(causes) == len(self.datasets) and len({str(cause) for cause in causes}) == 1:
-            raise causes[0]
-        told = "; ".join(f"{name}: {cause}" for name, cause in self.failed.items())
-        raise RunFailed(f"{self.message}: {told}", causes=causes)
-
-
-def run_event(event: object, settings: Settings, seconds: float) -> RunReport:
-    """Run what ``event`` asks for, with at most ``seconds`` for TMDB; see ``run``.
-
-    Raises ``EventError`` for an event that is not known, ``SettingsError`` where TMDB has no
-    credentials.
-    """
-    request = parse_event(event)
-    if not settings.has_tmdb_credentials:
-        raise SettingsError(
-            "TMDB_ACCESS_TOKEN is not set; it should be a v4 access token of TMDB "
-            "(or TMDB_API_KEY a v3 key)"
-        )
-    return run(request, settings, Deadline(seconds), _new_run_id())
-
-
-def _new_run_id() -> str:
+def new_run_id() -> str:
     """Return a new id, which sorts by time."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
@@ -166,16 +77,17 @@ def run(request: RunRequest, settings: Settings, deadline: Deadline, run_id: str
     """Carry out ``request`` and report each dataset; what a dataset fails with is in its report.
 
     ``deadline`` is for TMDB alone: landing comes after it. Raises only what concerns the whole
-    run: ``SettingsError`` where no credentials of the store are to be found.
+    run: ``SettingsError`` where no credentials of the store or of TMDB are to be found.
     """
     day = request.day or rawzone.partition_day(request.planned, settings.time_zone)
-    stores = _open_stores(settings)
     # The planned time is the same for every try of one planned run.
     run_key = rawzone.utc_text(request.planned) if request.planned else None
-    with _open_tmdb(settings, deadline) as tmdb:
-        this_run = rawzone.Run(run_id, run_key, settings.torn_after_s)
-        job = _Job(request, settings, tmdb, stores, day, this_run)
-        reports = _side_by_side(tmdb, job.lane, request.datasets)
+    with log_keys(partition=day.isoformat()):
+        stores = _open_stores(settings)
+        with _open_tmdb(settings, deadline) as tmdb:
+            this_run = rawzone.Run(run_id, run_key, settings.torn_after_s)
+            job = _Job(request, settings, tmdb, stores, day, this_run)
+            reports = _side_by_side(tmdb, job.lane, request.datasets)
     return RunReport(run_id, day, f"{stores[-1].url}/{settings.raw_zone_path}", reports)
 
 
@@ -184,7 +96,7 @@ def _side_by_side(
 ) -> tuple[DatasetReport, ...]:
     """Run ``lane`` for each dataset in a thread of its own; return the reports in their order."""
     threads = ThreadPoolExecutor(len(datasets), thread_name_prefix="dataset")
-    lanes = [threads.submit(lane, dataset) for dataset in datasets]
+    lanes = [threads.submit(copy_context().run, lane, dataset) for dataset in datasets]
     try:
         wait(lanes)
     except KeyboardInterrupt:
@@ -198,8 +110,24 @@ def _side_by_side(
 
 
 def _open_tmdb(settings: Settings, deadline: Deadline) -> Tmdb:
-    sign_in = SignIn(token=settings.tmdb_access_token, key=settings.tmdb_api_key)
-    return Tmdb(settings.tmdb_base_url, sign_in, rate=settings.rate, deadline=deadline)
+    sign_ins = _sign_ins(settings)
+    return Tmdb(settings.tmdb_base_url, sign_ins, rate=settings.rate, deadline=deadline)
+
+
+def _sign_ins(settings: Settings) -> SignIns:
+    """Return how to sign in to TMDB: as the environment says, else by what AWS keeps."""
+    kept, token, key = settings.kept_secret, settings.tmdb_access_token, settings.tmdb_api_key
+    if token or key:
+        if kept:
+            logger.warning("TMDB_ACCESS_TOKEN or TMDB_API_KEY is set: %s is not read", kept)
+        return SignIns(lambda: SignIn(token=token, key=key))
+    if kept:
+        read = partial(aws_secret.read, kept)
+        return SignIns(read, partial(read, anew=True))
+    raise SettingsError(
+        "TMDB_ACCESS_TOKEN is not set; it should be a v4 access token of TMDB "
+        "(or TMDB_API_KEY a v3 key)"
+    )
 
 
 def _open_stores(settings: Settings) -> list[Lake]:
@@ -258,22 +186,37 @@ class _Job:
         self, dataset: Dataset, source: Callable[[], Fetched], *, may_skip: bool = True
     ) -> tuple[DatasetReport, Manifest | None]:
         """Skip, plan or land one dataset; return its report and the manifest that commits it."""
-        partition = Partition(self.settings.raw_zone_path, dataset, self.day)
         clock = time.monotonic()
-        try:
-            committed = partition.parse_manifest(_read_manifest(self.lake, partition))
-            if may_skip and self._is_done(committed) and _is_intact(self.lake, committed):
-                return DatasetReport.of_manifest("skipped", committed, 0.0), committed
-            if self.request.dry_run:
-                key = partition.keys(1, self.form.extension)[0]
-                return DatasetReport(dataset.name, "planned", key=key), None
-            started_at = datetime.now(UTC)
+        committed = None
+        with log_keys(dataset=dataset.name):
+            try:
+                report, committed = self._skip_or_land(dataset, source, may_skip=may_skip)
+            except IngestError as error:
+                report = DatasetReport(dataset.name, "failed", cause=error)
+            except Exception as error:  # the other datasets, and the metrics, are to be told of
+                cause = Defect.of(error)
+                logger.exception("%s: %s", dataset.name, cause)
+                report = DatasetReport(dataset.name, "failed", cause=cause)
+        seconds, traffic = time.monotonic() - clock, self.tmdb.traffic(dataset.endpoint)
+        return replace(report, seconds=seconds, traffic=traffic), committed
+
+    def _skip_or_land(
+        self, dataset: Dataset, source: Callable[[], Fetched], *, may_skip: bool
+    ) -> tuple[DatasetReport, Manifest | None]:
+        partition = Partition(self.settings.raw_zone_path, dataset, self.day)
+        committed = partition.parse_manifest(_read_manifest(self.lake, partition))
+        if may_skip and self._is_done(committed) and _is_intact(self.lake, committed):
+            return DatasetReport.of_manifest("skipped", committed), committed
+        if self.request.dry_run:
+            key = partition.keys(1, self.form.extension)[0]
+            return DatasetReport(dataset.name, "planned", key=key), None
+        told = {"dataset": dataset.name, "partition": self.day.isoformat()}
+        started_at = datetime.now(UTC)
+        with traced(f"fetch {dataset.name}", **told):
             fetched = source()
+        with traced(f"land {dataset.name}", **told):
             committed = self._land(partition, fetched, started_at)
-        except IngestError as error:
-            seconds = time.monotonic() - clock
-            return DatasetReport(dataset.name, "failed", cause=error, seconds=seconds), None
-        report = DatasetReport.of_manifest("landed", committed, time.monotonic() - clock)
+        report = DatasetReport.of_manifest("landed", committed)
         failed = len(committed["errors"])
         logger.info(
             "%s: landed %d records in %s (%s)%s",
@@ -282,7 +225,7 @@ class _Job:
             report.key,
             report.consistency,
             f"; {failed} titles failed, see the manifest" if failed else "",
-            extra={"dataset": dataset.name, "bytes": report.bytes, "failed_titles": failed},
+            extra={"bytes": report.bytes, "failed_titles": failed},
         )
         return report, committed
 
@@ -357,14 +300,16 @@ def _withdrawn(store: Lake, partition: Partition) -> Iterator[set[str]]:
 
 
 def _confirm(store: Lake, partition: Partition, document: Manifest) -> None:
-    """Raise unless ``document`` and what it commits are in ``store``, and take it away else.
+    """Raise unless ``document`` and what it commits are in ``store``, and nothing else of a run.
 
     Another run may have written the same partition at the same time; then the manifest of one
-    would speak of the objects of the other.
+    would speak of the objects of the other, or those would lie beside its own. It is taken away.
     """
     found = partition.parse_manifest(_read_manifest(store, partition))
     if found and found["run_id"] == document["run_id"] and _is_intact(store, found):
-        return
+        there = {key for key in store.names(partition.directory) if partition.owns(key)}
+        if there == {entry["key"] for entry in found["objects"]}:
+            return
     if found and found["run_id"] == document["run_id"]:
         delete(store, [partition.manifest_key])
     raise StoreError(

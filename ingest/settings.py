@@ -12,13 +12,15 @@ import re
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from ingest import values
 from ingest.errors import SettingsError
+from ingest.values import Variable, WrongError, checked, read, shown, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 MAX_RECORDS = 100
 """The most records of one dataset in a run; also the most in one file of the raw zone."""
@@ -40,182 +42,63 @@ def calendar_day(text: str) -> date | None:
         return None
 
 
-class _WrongError(ValueError):
-    """What a value should be; ``str`` completes "NAME holds …; it should be"."""
-
-
-class _WrongSecretError(_WrongError):
-    """The same, where the value may have a secret in it and is not to be shown."""
-
-
-def _matching(pattern: str, should: str) -> Callable[[str], str]:
-    compiled = re.compile(pattern)
-
-    def parse(text: str) -> str:
-        if not compiled.fullmatch(text):
-            raise _WrongError(should)
-        return text
-
-    return parse
-
-
-def _one_of(*choices: str, fold: Callable[[str], str] = str.lower) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if fold(text) not in choices:
-            raise _WrongError(f"one of {', '.join(choices)}")
-        return fold(text)
-
-    return parse
-
-
-def _whole_number(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise _WrongError(f"a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() in {"true", "1", "yes", "on"}:
-        return True
-    if text.lower() in {"false", "0", "no", "off"}:
-        return False
-    raise _WrongError("true or false")
-
-
 def _date(text: str) -> date:
     day = calendar_day(text)
     if day is None:
-        raise _WrongError("a calendar date as YYYY-MM-DD")
+        raise WrongError("a calendar date as YYYY-MM-DD")
     return day
 
 
-def _url(text: str) -> str:
-    if not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise _WrongError("a URL of printable ASCII without spaces")
-    if not {"@", "?", "#"}.isdisjoint(text):
-        raise _WrongSecretError("a URL without user, query or fragment")
-    try:
-        parts = urlsplit(text)
-        whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        whole = False
-    if not whole:
-        raise _WrongError("a URL that begins with http:// or https:// and a host")
-    return text.rstrip("/")
-
-
-def _tmdb_url(text: str) -> str:
-    url = _url(text)
-    if not url.endswith("/3"):
-        raise _WrongError("a URL that ends in /3, the version of the API")
-    return url
-
-
-def _prefix(text: str) -> str:
-    path = text.strip("/")
-    segments = path.split("/")
-    if not path.isprintable() or "\\" in path or not {"", ".", ".."}.isdisjoint(segments):
-        raise _WrongError("a key prefix such as raw/TMDB/JSON, with no empty, . or .. segment")
-    return path
-
-
-def _directory(text: str) -> Path:
-    path = Path(text).expanduser()
-    if path.exists() and not path.is_dir():
-        raise _WrongError("a directory, or the name of one to be made")
-    return path
-
-
-def _time_zone(text: str) -> str:
-    if text == "UTC":
-        return text
-    # Loaded here because most runs are in UTC, which needs no table of zones.
-    from zoneinfo import ZoneInfo  # noqa: PLC0415
-
-    try:
-        ZoneInfo(text)
-    except (LookupError, ValueError, OSError):
-        raise _WrongError("a time zone such as UTC or America/Sao_Paulo") from None
-    return text
-
-
-V3_KEY = re.compile(r"[0-9a-fA-F]{32}")
-
-
-def _token(text: str) -> str:
-    if V3_KEY.fullmatch(text):
-        raise _WrongError(
-            "a v4 access token (it begins with eyJ), but this is a v3 key: set TMDB_API_KEY to it"
-        )
-    if not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise _WrongError("a v4 access token: printable ASCII without spaces")
-    return text
-
-
-def _api_key(text: str) -> str:
-    if text.startswith("eyJ"):
-        raise _WrongError(
-            "a v3 key of 32 hexadecimal digits, but this is a v4 access token: "
-            "set TMDB_ACCESS_TOKEN to it"
-        )
-    if not V3_KEY.fullmatch(text):
-        raise _WrongError("a v3 key of 32 hexadecimal digits")
-    return text
-
-
-_BUCKET = _matching(
+_BUCKET = values.matching(
     r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]",
     "a bucket's name alone: 3 or more letters, digits, dots, hyphens or underscores",
 )
-_GENRES = _matching(
+_REGION = values.matching(r"[A-Za-z0-9-]+", "a region such as us-east-1")
+_GENRES = values.matching(
     r"[0-9]+(,[0-9]+)*|[0-9]+(\|[0-9]+)*",
     "TMDB genre ids joined by , (all of them) or by | (any of them)",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """One setting: a field of ``Settings``, its variable and how its text is read."""
-
-    field: str
-    name: str
-    parse: Callable[[str], Any]
-    meaning: str
-    default: str = ""
-    aliases: tuple[str, ...] = ()
-    secret: bool = False
 
 
 VARIABLES: tuple[Variable, ...] = (
     Variable(
         "tmdb_access_token",
         "TMDB_ACCESS_TOKEN",
-        _token,
+        values.token,
         "TMDB v4 access token, sent in the Authorization header. Wins over TMDB_API_KEY.",
         secret=True,
     ),
     Variable(
         "tmdb_api_key",
         "TMDB_API_KEY",
-        _api_key,
+        values.api_key,
         "TMDB v3 key of 32 hexadecimal digits, sent in the query.",
         aliases=("API_KEY",),
         secret=True,
     ),
     Variable(
+        "tmdb_secret_arn",
+        "TMDB_SECRET_ARN",
+        values.kept_in("secretsmanager", "a secret of AWS Secrets Manager"),
+        "Secret of AWS Secrets Manager that holds the token or key; read when first needed.",
+    ),
+    Variable(
+        "tmdb_parameter_name",
+        "TMDB_PARAMETER_NAME",
+        values.kept_in("ssm", "a parameter of AWS Systems Manager"),
+        "The same as a SecureString of AWS Systems Manager's Parameter Store.",
+    ),
+    Variable(
         "tmdb_base_url",
         "TMDB_BASE_URL",
-        _tmdb_url,
+        values.tmdb_url,
         "Where the API is; ends in /3.",
         "https://api.themoviedb.org/3",
     ),
     Variable(
         "language",
         "TMDB_LANGUAGE",
-        _matching(r"[a-z]{2}(-[A-Z]{2})?", "a language such as pt-BR or en"),
+        values.matching(r"[a-z]{2}(-[A-Z]{2})?", "a language such as pt-BR or en"),
         "Language of titles and overviews.",
         "pt-BR",
     ),
@@ -234,33 +117,37 @@ VARIABLES: tuple[Variable, ...] = (
         "2023-12-31",
     ),
     Variable(
-        "include_adult", "TMDB_INCLUDE_ADULT", _boolean, "Also titles marked as adult.", "false"
+        "include_adult",
+        "TMDB_INCLUDE_ADULT",
+        values.boolean,
+        "Also titles marked as adult.",
+        "false",
     ),
     Variable(
         "max_records",
         "TMDB_MAX_RECORDS",
-        _whole_number(1, MAX_RECORDS),
+        values.whole_number(1, MAX_RECORDS),
         "Most records of a dataset, 1 to 100.",
         "100",
     ),
     Variable(
         "details",
         "TMDB_DETAILS",
-        _boolean,
+        values.boolean,
         "Also land each title's details, with the number of seasons of a series.",
         "false",
     ),
     Variable(
         "rate",
         "TMDB_RATE",
-        _whole_number(1, 50),
+        values.whole_number(1, 50),
         "Most requests to TMDB in any second, 1 to 50.",
         "20",
     ),
     Variable(
         "torn_after_s",
         "TMDB_TORN_AFTER",
-        _whole_number(1, 86_400),
+        values.whole_number(1, 86_400),
         "Seconds between the making of two pages above which a run is torn, 1 to 86400.",
         "600",
     ),
@@ -273,55 +160,82 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "raw_zone_path",
         "RAW_ZONE_PATH",
-        _prefix,
+        values.prefix,
         "Prefix of the raw zone in the lake.",
         "raw/TMDB/JSON",
     ),
     Variable(
         "endpoint_url",
         "ENDPOINT_URL",
-        _url,
+        values.url,
         "Endpoint of an S3-compatible store; AWS without it.",
         aliases=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     ),
     Variable(
         "region",
         "REGION_NAME",
-        _matching(r"[A-Za-z0-9-]+", "a region such as us-east-1"),
+        _REGION,
         "Region of the bucket.",
         aliases=("AWS_REGION", "AWS_DEFAULT_REGION"),
     ),
     Variable(
         "local_dir",
         "LOCAL_DIR",
-        _directory,
+        values.directory,
         "With a bucket, a directory that gets a copy of what lands; without, the lake (./lake).",
     ),
     Variable(
         "output_format",
         "OUTPUT_FORMAT",
-        _one_of("json", "jsonl"),
+        values.one_of("json", "jsonl"),
         "json (an indented array) or jsonl (one record a line).",
         "json",
     ),
-    Variable("compression", "OUTPUT_COMPRESSION", _one_of("none", "gzip"), "none or gzip.", "none"),
+    Variable(
+        "compression", "OUTPUT_COMPRESSION", values.one_of("none", "gzip"), "none or gzip.", "none"
+    ),
     Variable(
         "time_zone",
         "PARTITION_TIMEZONE",
-        _time_zone,
+        values.time_zone,
         "Time zone in which the planned time becomes the partition's date.",
         "UTC",
     ),
     Variable(
-        "allow_empty", "ALLOW_EMPTY", _boolean, "Land a dataset even if it has no record.", "false"
+        "allow_empty",
+        "ALLOW_EMPTY",
+        values.boolean,
+        "Land a dataset even if it has no record.",
+        "false",
     ),
     Variable(
         "log_level",
         "LOG_LEVEL",
-        _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", fold=str.upper),
+        values.one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", fold=str.upper),
         "DEBUG, INFO, WARNING, ERROR or CRITICAL.",
         "INFO",
     ),
+    Variable("tracing", "TRACING", values.boolean, "In Lambda, trace runs with X-Ray.", "false"),
+    Variable(
+        "secretsmanager_url",
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+        values.url,
+        "Endpoint of Secrets Manager; AWS without it, wherever the lake is.",
+    ),
+    Variable(
+        "ssm_url",
+        "AWS_ENDPOINT_URL_SSM",
+        values.url,
+        "Endpoint of Systems Manager; AWS without it, wherever the lake is.",
+    ),
+)
+
+_AWS_REGION = Variable(
+    "region",
+    "AWS_REGION",
+    _REGION,
+    "Region of what AWS keeps; REGION_NAME may be one of another store.",
+    aliases=("AWS_DEFAULT_REGION",),
 )
 
 _STORE_FIELDS = frozenset({"endpoint_url", "region"})
@@ -331,15 +245,15 @@ DIRECTORY_VARIABLES: tuple[Variable, ...] = (
     Variable(
         "source_dir",
         "SOURCE_DIR",
-        _prefix,
+        values.prefix,
         "Directory of that bucket, which lands in downloads/ under its own name.",
     ),
     Variable("target_bucket", "TARGET_BUCKET", _BUCKET, "Bucket to upload to."),
-    Variable("target_dir", "TARGET_DIR", _prefix, "Directory of that bucket to upload into."),
+    Variable("target_dir", "TARGET_DIR", values.prefix, "Directory of that bucket to upload into."),
     Variable(
         "source_local_dir",
         "SOURCE_LOCAL_DIR",
-        _prefix,
+        values.prefix,
         "Directory to upload, inside of downloads/.",
     ),
 )
@@ -351,11 +265,32 @@ _OLDER_NAMES = ("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "SESSION_TOKEN")
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """A key pair for S3, with the token of a temporary one. Never shown by ``repr``."""
+    """A key pair of AWS or a store, with the token of a temporary one. Never shown by ``repr``."""
 
     access_key_id: str = field(repr=False)
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSecret:
+    """Where AWS keeps the credential of TMDB, and who asks for it.
+
+    ``name`` is the ARN or the name, in ``service``, that ``variable`` holds. Without
+    ``endpoint_url`` the service is AWS's own; without ``access_key``, AWS's chain finds the
+    credentials.
+    """
+
+    variable: Literal["TMDB_SECRET_ARN", "TMDB_PARAMETER_NAME"]
+    service: Literal["secretsmanager", "ssm"]
+    name: str
+    endpoint_url: str | None
+    region: str | None
+    access_key: AccessKey | None = field(repr=False)
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        return f"the {'parameter' if self.service == 'ssm' else 'secret'} {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +299,8 @@ class Settings:
 
     tmdb_access_token: str | None = field(repr=False)
     tmdb_api_key: str | None = field(repr=False)
+    tmdb_secret_arn: str | None
+    tmdb_parameter_name: str | None
     tmdb_base_url: str
     language: str
     genres: str
@@ -383,13 +320,17 @@ class Settings:
     time_zone: str
     allow_empty: bool
     log_level: str
+    tracing: bool
+    secretsmanager_url: str | None
+    ssm_url: str | None
     access_key: AccessKey | None
+    kept_secret: KeptSecret | None
     in_lambda: bool
 
     @property
     def has_tmdb_credentials(self) -> bool:
-        """Whether a token or a key of TMDB is set."""
-        return bool(self.tmdb_access_token or self.tmdb_api_key)
+        """Whether a token or a key of TMDB is set, or where AWS keeps one."""
+        return bool(self.tmdb_access_token or self.tmdb_api_key or self.kept_secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,19 +362,19 @@ def load_store(
     does.
     """
     env = {**(os.environ if environ is None else environ), **(instead or {})}
-    values = {
-        variable.field: _value(env, variable)
+    found = {
+        variable.field: value_of(env, variable)
         for variable in VARIABLES
         if variable.field in _STORE_FIELDS
     }
-    return StoreSettings(**values, access_key=_access_key(env))
+    return StoreSettings(**found, access_key=_access_key(env))
 
 
 def load_directories(environ: Mapping[str, str] | None = None) -> Directories:
     """Read and check ``DIRECTORY_VARIABLES``. Raises ``SettingsError`` as ``load`` does."""
     env = os.environ if environ is None else environ
     return Directories(
-        **{variable.field: _value(env, variable) for variable in DIRECTORY_VARIABLES}
+        **{variable.field: value_of(env, variable) for variable in DIRECTORY_VARIABLES}
     )
 
 
@@ -450,8 +391,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     (``AWS_LAMBDA_FUNCTION_NAME`` is set) a bucket and TMDB credentials are required.
     """
     env = os.environ if environ is None else environ
-    values = {variable.field: _value(env, variable) for variable in VARIABLES}
-    settings = Settings(**values, access_key=_access_key(env), in_lambda=in_lambda(env))
+    found = {variable.field: value_of(env, variable) for variable in VARIABLES}
+    settings = Settings(
+        **found,
+        access_key=_access_key(env),
+        kept_secret=_kept_secret(env, found),
+        in_lambda=in_lambda(env),
+    )
     if settings.in_lambda and not settings.bucket:
         raise SettingsError(
             "BUCKET_NAME is not set; in Lambda it should be the bucket of the data lake"
@@ -459,51 +405,49 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if settings.in_lambda and not settings.has_tmdb_credentials:
         raise SettingsError(
             "TMDB_ACCESS_TOKEN is not set; in Lambda it should be a v4 access token of TMDB "
-            "(or TMDB_API_KEY a v3 key)"
+            "(or TMDB_API_KEY a v3 key, or TMDB_SECRET_ARN or TMDB_PARAMETER_NAME where AWS "
+            "keeps one)"
         )
     return settings
 
 
-def _value(env: Mapping[str, str], variable: Variable) -> Any:  # noqa: ANN401 - one per field
-    for name in (variable.name, *variable.aliases):
-        text = _read(env, name, secret=variable.secret)
-        if text:
-            return _checked(name, text, variable)
-    return _checked(variable.name, variable.default, variable) if variable.default else None
+def tmdb_credentials(texts: Mapping[str, str]) -> dict[str, str]:
+    """Check credentials of TMDB that are named as their variables; return them by their fields.
+
+    Raises ``SettingsError`` as ``load`` does. Other names are nobody's, and stay where they are.
+    """
+    return {
+        variable.field: checked(name, texts[name].strip(), variable)
+        for variable in VARIABLES
+        if variable.secret
+        for name in reversed((variable.name, *variable.aliases))
+        if texts.get(name, "").strip()
+    }
 
 
-def _checked(name: str, text: str, variable: Variable) -> Any:  # noqa: ANN401 - one per field
-    try:
-        return variable.parse(text)
-    except _WrongError as wrong:
-        should = str(wrong)
-        secret = variable.secret or isinstance(wrong, _WrongSecretError)
-    raise SettingsError(f"{name} holds {_shown(text, secret=secret)}; it should be {should}")
+def _kept_secret(env: Mapping[str, str], found: Mapping[str, Any]) -> KeptSecret | None:
+    """Return where AWS keeps the credential of TMDB, or None where no setting says so.
 
-
-def _shown(text: str, *, secret: bool) -> str:
-    return f"a value of {len(text)} characters" if secret else repr(text)
-
-
-def _read(env: Mapping[str, str], name: str, *, secret: bool) -> str:
-    """Return a variable's text; a secret may instead be in the file that ``NAME_FILE`` names."""
-    text = env.get(name, "").strip()
-    file = env.get(f"{name}_FILE", "").strip() if secret else ""
-    if not file:
-        return text
-    if text:
-        raise SettingsError(f"{name} and {name}_FILE are both set; only one of them should be")
-    reason: str | None = "it is empty"
-    try:
-        if found := Path(file).read_text(encoding="utf-8-sig").rstrip("\r\n"):
-            return found
-    except OSError as error:
-        reason = error.strerror
-    except ValueError:
-        reason = "it is not UTF-8 text"
-    # Somebody may have put the secret itself where the name of its file belongs.
-    shown = _shown(file, secret=not file.startswith(("/", "./", "../")))
-    raise SettingsError(f"{name}_FILE holds {shown}; it should be a readable file: {reason}")
+    The endpoint and the region of the store are not taken: the lake may be anywhere else.
+    """
+    secret, parameter = found["tmdb_secret_arn"], found["tmdb_parameter_name"]
+    if secret and parameter:
+        raise SettingsError(
+            "TMDB_SECRET_ARN and TMDB_PARAMETER_NAME are both set; only one of them should be"
+        )
+    name = secret or parameter
+    if not name:
+        return None
+    of_arn = name.split(":")[3] if name.startswith("arn:") else None
+    of_lake = None if found["endpoint_url"] else found["region"]
+    return KeptSecret(
+        variable="TMDB_SECRET_ARN" if secret else "TMDB_PARAMETER_NAME",
+        service="secretsmanager" if secret else "ssm",
+        name=name,
+        endpoint_url=found["secretsmanager_url" if secret else "ssm_url"],
+        region=of_arn or value_of(env, _AWS_REGION) or of_lake,
+        access_key=_key_pair(env, _AWS_NAMES),
+    )
 
 
 def _access_key(env: Mapping[str, str]) -> AccessKey | None:
@@ -514,17 +458,101 @@ def _access_key(env: Mapping[str, str]) -> AccessKey | None:
     """
     families = [_AWS_NAMES, _OLDER_NAMES]
     for names in reversed(families) if in_lambda(env) else families:
-        values = [_key_part(name, _read(env, name, secret=True)) for name in names]
-        if values[0] and values[1]:
-            return AccessKey(values[0], values[1], values[2] or None)
-        if values[0] or values[1]:
-            present, absent = names[:2] if values[0] else names[1::-1]
-            raise SettingsError(f"{absent} is not set, but {present} is; both should be or neither")
+        if pair := _key_pair(env, names):
+            return pair
+    return None
+
+
+def _key_pair(env: Mapping[str, str], names: tuple[str, str, str]) -> AccessKey | None:
+    parts = [_key_part(name, read(env, name, secret=True)) for name in names]
+    if parts[0] and parts[1]:
+        return AccessKey(parts[0], parts[1], parts[2] or None)
+    if parts[0] or parts[1]:
+        present, absent = names[:2] if parts[0] else names[1::-1]
+        raise SettingsError(f"{absent} is not set, but {present} is; both should be or neither")
     return None
 
 
 def _key_part(name: str, text: str) -> str:
     if text and not re.fullmatch(r"[\x21-\x7e]+", text):
-        held = _shown(text, secret=True)
+        held = shown(text, secret=True)
         raise SettingsError(f"{name} holds {held}; it should be printable ASCII without spaces")
     return text
+
+
+# A service that is not S3's
+
+
+def _appliance_url(text: str) -> str:
+    """Read an address with or without scheme, port and final slash; http without a scheme."""
+    address = values.url(text if "://" in text else f"http://{text}")
+    if "/" in address.partition("://")[2]:
+        raise WrongError("a host, with or without http:// or https://, a port and a final slash")
+    return address
+
+
+def _proxy_url(text: str) -> str:
+    address = text if "://" in text else f"http://{text}"
+    if not re.fullmatch(r"https?://[\x21-\x7e]+", address):
+        raise WrongError("the URL of a proxy, such as http://proxy:3128")
+    return address.rstrip("/")
+
+
+_PRINTABLE = values.matching(r"[\x21-\x7e]+", "printable ASCII without spaces")
+
+APPLIANCE_VARIABLES: tuple[Variable, ...] = (
+    Variable("endpoint", "DS3_ENDPOINT", _appliance_url, "Where the appliance is."),
+    Variable("access_id", "DS3_ACCESS_KEY", _PRINTABLE, "Access id of its user.", secret=True),
+    Variable("secret_key", "DS3_SECRET_KEY", _PRINTABLE, "Secret key of its user.", secret=True),
+    Variable("proxy", "http_proxy", _proxy_url, "What requests to it go through.", secret=True),
+    Variable(
+        "job_objects",
+        "DS3_JOB_OBJECTS",
+        values.whole_number(1, 500_000),
+        "Most objects in one job, 1 to 500000.",
+        "1000",
+    ),
+    Variable(
+        "patience_s",
+        "DS3_PATIENCE",
+        values.whole_number(1, 604_800),
+        "Seconds to wait while its cache is full, or a tape is on its way, 1 to 604800.",
+        "21600",
+    ),
+)
+"""What ``ds3://`` needs; the first three are required."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplianceSettings:
+    """The settings of an appliance. Fields are in ``APPLIANCE_VARIABLES``."""
+
+    endpoint: str
+    key: AccessKey
+    proxy: str | None = field(repr=False)
+    job_objects: int
+    patience_s: int
+
+
+def load_appliance(environ: Mapping[str, str] | None = None) -> ApplianceSettings:
+    """Read and check ``APPLIANCE_VARIABLES``; a proxy is not for what ``no_proxy`` names.
+
+    Raises ``SettingsError`` as ``load`` does, and for those of the first three that are missing.
+    """
+    env = os.environ if environ is None else environ
+    found = {variable.field: value_of(env, variable) for variable in APPLIANCE_VARIABLES}
+    missing = [each.name for each in APPLIANCE_VARIABLES[:3] if not found[each.field]]
+    if missing:
+        named = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        raise SettingsError(f"{named} {'is' if len(missing) == 1 else 'are'} not set")
+    if _is_direct(found["endpoint"], env.get("no_proxy", "")):
+        found["proxy"] = None
+    key = AccessKey(found.pop("access_id"), found.pop("secret_key"))
+    return ApplianceSettings(key=key, **found)
+
+
+def _is_direct(url: str, no_proxy: str) -> bool:
+    """Whether ``no_proxy``, hosts and ends of host names, is for the host of ``url``."""
+    host = urlsplit(url).hostname or ""
+    ends = (each.strip().lower().lstrip(".") for each in no_proxy.split(","))
+    return any(end == "*" or f".{host}".endswith(f".{end}") for end in ends if end)

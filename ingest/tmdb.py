@@ -6,7 +6,7 @@
   200 with an unfiltered result.
 * 429, 500, 502, 503, 504, timeouts, dropped connections and bodies that are cut short or are not
   JSON are retried with jittered waits, ``Retry-After`` honoured in both its forms. 401 ends the
-  whole run; every other answer fails at once.
+  whole run, unless there is another sign-in to try; every other answer fails at once.
 * Neither token nor key is ever in an error, in its chain, or in a log line. A v3 key travels in
   the URL, and the exceptions of requests and urllib3 carry the URL: so none of those is ever
   shown, chained or left as the context of ours.
@@ -14,23 +14,23 @@
 
 from __future__ import annotations
 
-import functools
+import contextvars
 import json
 import logging
 import math
 import re
 import threading
+from collections import Counter
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
-import requests.auth
 import urllib3
 
 from ingest.errors import (
@@ -46,6 +46,8 @@ from ingest.workers import Workers
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
+
+    from ingest.signin import SignIn, SignIns
 
 logger = logging.getLogger(__name__)
 
@@ -101,32 +103,6 @@ def check_parameters(endpoint: str, params: Mapping[str, str]) -> None:
         )
 
 
-class SignIn(requests.auth.AuthBase):
-    """Signs requests with a v4 token (header) or a v3 key (query), and hides it from texts.
-
-    Being requests' own ``auth``, it also keeps ``~/.netrc`` from replacing the header.
-    """
-
-    def __init__(self, *, token: str | None = None, key: str | None = None) -> None:
-        """Use ``token`` where given, else ``key``."""
-        self._token = token
-        self._key = None if token else key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the credential to ``request``."""
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        else:
-            request.prepare_url(request.url, {"api_key": self._key or ""})
-        return request
-
-    def hide(self, text: str) -> str:
-        """Return ``text`` on one line, without the credential, cut to 200 characters."""
-        for secret in filter(None, (self._token, self._key)):
-            text = text.replace(secret, "***")
-        return " ".join(text.split())[:200]
-
-
 class _Session(requests.Session):
     """Follows no redirect, and does not even read where one leads or what comes with it."""
 
@@ -162,6 +138,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """What came of an endpoint so far: whole answers, and tries that were made again."""
+
+    answers: int = 0
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Received:
     status: int
     headers: Mapping[str, str]
@@ -185,7 +169,7 @@ class Tmdb:
     def __init__(
         self,
         base_url: str,
-        sign_in: SignIn,
+        sign_ins: SignIns,
         *,
         rate: int,
         deadline: Deadline,
@@ -193,16 +177,16 @@ class Tmdb:
     ) -> None:
         """``base_url`` ends in ``/3``; ``rate`` is the most requests in any second."""
         self._base_url = base_url
-        self._sign_in = sign_in
+        self._sign_ins = sign_ins
         self._limit = RateLimit(rate)
         self._deadline = deadline
         self._backoff = backoff or Backoff()
-        self._refusal: CredentialsRefused | None = None
-        self._refusing = threading.Lock()
+        self._answers: Counter[str] = Counter()
+        self._retries: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self._closed = threading.Event()
         self._workers = Workers(CONNECTIONS, "tmdb")
         self._session = _Session()
-        self._session.auth = sign_in
         self._session.headers["Accept"] = "application/json"
         # The stand-in is on this machine, where no proxy would find it.
         self._session.trust_env = urlsplit(base_url).hostname not in _LOOPBACK
@@ -235,9 +219,14 @@ class Tmdb:
         """
         check_parameters(endpoint, params)
         path = endpoint if title is None else endpoint.format(id=title)
-        return self._workers.submit(
-            functools.partial(self._get, self._base_url + path, dict(params))
-        )
+        url, asked = self._base_url + path, dict(params)
+        context = contextvars.copy_context()
+        return self._workers.submit(lambda: context.run(self._get, endpoint, url, asked))
+
+    def traffic(self, endpoint: str) -> Traffic:
+        """Return what came of ``endpoint`` so far."""
+        with self._counting:
+            return Traffic(self._answers[endpoint], self._retries[endpoint])
 
     def result(self, answer: Future[Answer]) -> Answer:
         """Return what ``submit`` promised, or raise its error; at the latest at the deadline.
@@ -251,19 +240,25 @@ class Tmdb:
             pass
         raise DeadlineExceeded("TMDB has not answered, and the time for this run is used up")
 
-    def _get(self, url: str, params: dict[str, str]) -> Answer:
+    def _get(self, endpoint: str, url: str, params: dict[str, str]) -> Answer:
         outcome = self._try(url, params)
         for attempt in range(self._backoff.retries):
             if isinstance(outcome, Answer):
-                return outcome
+                break
             pause_s = self._pause_s(outcome, attempt)
             logger.info("%s: %s; trying again in %.1f s", url, outcome.reason, pause_s)
             self._wait(pause_s, f"{url}: {outcome.reason}")
+            self._count(self._retries, endpoint)
             outcome = self._try(url, params)
         if isinstance(outcome, Answer):
+            self._count(self._answers, endpoint)
             return outcome
         tries = self._backoff.retries + 1
         raise TmdbUnavailable(f"{url}: {outcome.reason}, {tries} times in a row")
+
+    def _count(self, counter: Counter[str], endpoint: str) -> None:
+        with self._counting:
+            counter[endpoint] += 1
 
     def _pause_s(self, setback: _Setback, attempt: int) -> float:
         wait_s = self._backoff.wait_s(attempt)
@@ -287,25 +282,32 @@ class Tmdb:
         while self._limit.is_quiet() and not self._closed.is_set():
             # Asked for in the meantime; a new start, lest all that wait now go at once.
             self._wait(self._limit.delay_s(), f"{url}: TMDB has asked for quiet")
-        if self._refusal:
-            raise self._refusal
+        sign_in = self._sign_ins.current()
         if self._closed.is_set():
             raise TmdbUnavailable(f"{url}: the run was stopped")
-        outcome = self._send(url, params)
+        outcome = self._send(url, params, sign_in)
         if isinstance(outcome, _Setback):
             return outcome
+        if outcome.status == HTTPStatus.OK:
+            return _parse(outcome, sign_in)
+        what = _describe(outcome, sign_in)
         if outcome.status in _RETRIED_STATUSES:
-            return _Setback(self._describe(outcome), _retry_after_s(outcome.headers))
-        if outcome.status != HTTPStatus.OK:
-            self._refuse(url, outcome)
-        return _parse(outcome, self._sign_in)
+            return _Setback(what, _retry_after_s(outcome.headers))
+        if outcome.status == HTTPStatus.UNAUTHORIZED:
+            refusal = CredentialsRefused(f"{url}: {what}", hint=sign_in.hint)
+            self._sign_ins.replace(sign_in, refusal)
+            return _Setback(what)
+        redirects = outcome.status in range(300, 400)
+        hint = "it redirects; check TMDB_BASE_URL" if redirects else None
+        raise TmdbRefused(f"{url}: {what}", hint=hint)
 
-    def _send(self, url: str, params: dict[str, str]) -> _Received | _Setback:
+    def _send(self, url: str, params: dict[str, str], sign_in: SignIn) -> _Received | _Setback:
         left_s = max(self._deadline.remaining_s(), 0.001)
         try:
             with self._session.get(
                 url,
                 params=params,
+                auth=sign_in,
                 timeout=(min(_CONNECT_TIMEOUT_S, left_s), min(_READ_TIMEOUT_S, left_s)),
                 allow_redirects=False,
                 stream=True,
@@ -328,29 +330,19 @@ class Tmdb:
                 raise requests.exceptions.ReadTimeout("the deadline has passed")
         return bytes(body)
 
-    def _refuse(self, url: str, received: _Received) -> NoReturn:
-        what = f"{url}: {self._describe(received)}"
-        if received.status == HTTPStatus.UNAUTHORIZED:
-            hint = "check TMDB_ACCESS_TOKEN or TMDB_API_KEY at themoviedb.org/settings/api"
-            with self._refusing:  # of those under way at once, the first speaks for all
-                self._refusal = self._refusal or CredentialsRefused(what, hint=hint)
-            raise self._refusal
-        if received.status in range(300, 400):
-            raise TmdbRefused(what, hint="it redirects; check TMDB_BASE_URL")
-        raise TmdbRefused(what)
 
-    def _describe(self, received: _Received) -> str:
-        """Return the status with TMDB's own words, which come in two shapes or as a CDN's HTML."""
-        try:
-            body = json.loads(received.body)
-            words = body.get("status_message") or "; ".join(body["errors"])
-            code = body.get("status_code")
-            code = f" (code {code})" if type(code) is int else ""
-            return f"HTTP {received.status} {self._sign_in.hide(words)}{code}"
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            known = received.status in {status.value for status in HTTPStatus}
-            phrase = HTTPStatus(received.status).phrase if known else ""
-            return f"HTTP {received.status} {phrase}".rstrip()
+def _describe(received: _Received, sign_in: SignIn) -> str:
+    """Return the status with TMDB's own words, which come in two shapes or as a CDN's HTML."""
+    try:
+        body = json.loads(received.body)
+        words = body.get("status_message") or "; ".join(body["errors"])
+        code = body.get("status_code")
+        code = f" (code {code})" if type(code) is int else ""
+        return f"HTTP {received.status} {sign_in.hide(words)}{code}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        known = received.status in {status.value for status in HTTPStatus}
+        phrase = HTTPStatus(received.status).phrase if known else ""
+        return f"HTTP {received.status} {phrase}".rstrip()
 
 
 def _parse(received: _Received, sign_in: SignIn) -> Answer | _Setback:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,8 +68,12 @@ def _rclone(remote: str, name: str) -> Iterator[S3Server]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
         line = next(line for line in server.stderr if "Starting s3 server on" in line)
+        # It logs each delete, and would stand still once the pipe is full.
+        reader = threading.Thread(target=server.stderr.read)
+        reader.start()
         yield S3Server(name, line.split("[")[1].split("]")[0].rstrip("/"), key)
         server.terminate()
+        reader.join()
         server.stderr.close()
 
 

@@ -78,6 +78,7 @@ def _alone(environ: Mapping[str, str]) -> Iterator[None]:
             yield
         finally:
             logger.handlers.clear()
+            logger.propagate = True
             logger.setLevel(logging.NOTSET)
 
 

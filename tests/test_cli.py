@@ -1,45 +1,29 @@
-"""The command ``ingest``, as a person or a script runs it."""
+"""The command ``ingest``, as a person or a script runs it: its help, and where things go."""
 
 from __future__ import annotations
 
 import json
 import os
-import pty
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import pytest
 
-from faultproxy import FaultProxy, Rule, Stall, StallAnswer
-from ingest.cli import cli
+from ingest.cli.group import cli
 from runs import child_environment, files
-from stores import (
-    command,
-    command_environment,
-    contents,
-    fill,
-    program,
-    store_of,
-    write,
-)
+from stores import command, contents, fill, lines, placed, store_of, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from click.testing import Result
-
     from ingest.storage.s3 import S3Store
     from support import S3Server
 
+
 COMMANDS = (
-    "run buckets mb rb ls upload download sync cp mv rm cat presign verify cleanup doctor".split()
-)
+    "run purge buckets mb rb ls upload download sync cp mv rm cat presign verify cleanup doctor"
+).split()
 TRANSFERS = "upload download sync cp mv".split()
 COMMON = (
     "--dry-run --json --quiet --include --exclude --concurrency --limit-rate --follow-symlinks "
@@ -53,18 +37,6 @@ LARGE = 17 << 20
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     return write(tmp_path / "here", FILES)
-
-
-def lines(result: Result) -> list[dict[str, Any]]:
-    """What ``--json`` wrote: every line an object, the last one the summary."""
-    found = [json.loads(line) for line in result.stdout.splitlines()]
-    assert all(isinstance(each, dict) for each in found)
-    assert ["summary" in each for each in found] == [False] * (len(found) - 1) + [True]
-    return found
-
-
-def placed(root: str, contents: dict[str, bytes]) -> dict[str, bytes]:
-    return {f"{root}{key}": content for key, content in contents.items()}
 
 
 # Help
@@ -239,6 +211,39 @@ def test_a_delete_is_of_one_or_of_what_is_below(server: S3Server, store: S3Store
     assert contents(store) == {}
 
 
+def test_verify_compares_two_files_too(server: S3Server, store: S3Store, here: Path) -> None:
+    fill(store, {"x/a.txt": b"one", "x/b": b"two"})
+    for ends in (
+        (here / "a.txt", f"{store.url}/x/"),
+        (here / "a.txt", f"{store.url}/x/a.txt"),
+        (f"{store.url}/x/a.txt", here),
+        (f"{store.url}/x/a.txt", f"{store.url}/x/a.txt"),
+    ):
+        told = command(server, "verify", *ends)
+        assert told.exit_code == 0, told.stderr
+        assert "1 verified" in told.stderr
+    for target, says in (("b", "the contents differ"), ("none", "it is not in the destination")):
+        told = command(server, "verify", here / "a.txt", f"{store.url}/x/{target}")
+        assert told.exit_code == 1
+        assert f"{here}/a.txt -> {store.url}/x/{target}: {says}" in told.stderr
+
+
+def test_verify_names_what_is_missing_where_it_would_be(
+    server: S3Server, store: S3Store, here: Path, tmp_path: Path
+) -> None:
+    fill(store, placed("x/", FILES) | placed("y/", {"other": b""}))
+    (here / "a.txt").unlink()
+    write(tmp_path / "one", {"more": b""})
+    told = command(server, "verify", tmp_path / "one", f"{store.url}/y")
+    lines = told.stderr.splitlines()
+    start = f"failed: verify {tmp_path}/one"
+    assert f"{start}/more -> {store.url}/y/more: it is not in the destination" in lines
+    assert f"{start}/other -> {store.url}/y/other: it is not in the source" in lines
+    told = command(server, "verify", f"{store.url}/y", f"{store.url}/x")
+    assert f"{store.url}/x/a.txt: it is not in the source" in told.stderr
+    assert f"{store.url}/x/other: it is not in the destination" in told.stderr
+
+
 def test_verify_says_what_differs(server: S3Server, store: S3Store, here: Path) -> None:
     command(server, "upload", here, store.url)
     same = command(server, "verify", here, store.url)
@@ -253,415 +258,25 @@ def test_verify_says_what_differs(server: S3Server, store: S3Store, here: Path) 
     assert command(server, "verify", here, store.url, "--exclude", "*").exit_code == 0
 
 
-# What is told
-
-
-def told_of(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Operations without what tells a plan from what was done."""
-    return [
-        {name: value for name, value in each.items() if name != "status"}
-        for each in found[:-1]
-        if each["status"] in {"planned", "done"}
-    ]
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        pytest.param(["upload", "{here}", "{store}/to"], id="upload"),
-        pytest.param(["upload", "{here}/a.txt", "{store}/to/"], id="upload-one"),
-        pytest.param(["download", "{store}/from", "{made}"], id="download"),
-        pytest.param(["download", "{store}/from/k", "{made}"], id="download-one"),
-        pytest.param(["sync", "{here}", "{store}/from", "--delete"], id="sync-up"),
-        pytest.param(["sync", "{store}/from", "{here}", "--delete"], id="sync-down"),
-        pytest.param(["sync", "{store}/from", "{store}/to", "--delete"], id="sync-copy"),
-        pytest.param(["cp", "{store}/from/k", "{store}/to/"], id="cp"),
-        pytest.param(["cp", "--recursive", "{here}", "{store}/to"], id="cp-recursive"),
-        pytest.param(["mv", "{here}/a.txt", "{store}/to/"], id="mv"),
-        pytest.param(["mv", "--recursive", "{store}/from", "{made}"], id="mv-recursive"),
-        pytest.param(["rm", "{store}/from/k"], id="rm"),
-        pytest.param(["rm", "--recursive", "{store}/from"], id="rm-recursive"),
-    ],
-)
-def test_a_dry_run_says_exactly_what_is_then_done_and_touches_nothing(
-    moto_server: S3Server, here: Path, tmp_path: Path, arguments: list[str]
-) -> None:
-    store = store_of(moto_server)
-    there = {"from/k": b"1", "from/l/m": b"2", "from/n": b"3", "to/old": b"4", "to/same": b"5"}
-    fill(store, there)
-    made = tmp_path / "made"
-    words = [word.format(here=here, store=store.url, made=made) for word in arguments]
-    words += ["--concurrency", "1", "--json"]
-    planned = command(moto_server, *words, "--dry-run")
-    assert planned.exit_code == 0, planned.stderr
-    assert contents(store) == there
-    assert files(here) == FILES
-    assert not made.exists()
-    done = command(moto_server, *words)
-    assert done.exit_code == 0, done.stderr
-    assert told_of(lines(planned)) == told_of(lines(done))
-    assert {each["status"] for each in lines(planned)[:-1]} == {"planned"}
-    assert lines(planned)[-1]["summary"]["planned"] == lines(done)[-1]["summary"]["done"] > 0
-
-
-def test_json_is_all_there_is_on_stdout(server: S3Server, store: S3Store, here: Path) -> None:
-    (here / "link").symlink_to("a.txt")
-    done = command(server, "upload", here, store.url, "--json")
-    *operations, last = lines(done)
-    assert done.exit_code == 0
-    (skipped,) = [each for each in operations if each["status"] == "skipped"]
-    assert "not followed" in skipped["reason"]
-    sent = [each for each in operations if each["status"] == "done"]
-    assert {each["target"] for each in sent} == {f"{store.url}/{key}" for key in FILES}
-    assert all(each["operation"] == "upload" for each in sent)
-    summary = last["summary"]
-    assert (summary["done"], summary["skipped"], summary["failed"]) == (4, 1, 0)
-    assert summary["bytes"] == sum(map(len, FILES.values()))
-
-
-def test_json_tells_failures_and_ends_with_the_summary_all_the_same(
-    moto_server: S3Server, here: Path, tmp_path: Path
-) -> None:
-    store = store_of(moto_server)
-    fill(store, {"bad//key": b"", "good": b""})
-    some = command(moto_server, "download", store.url, tmp_path / "made", "--json")
-    assert some.exit_code == 1
-    (failed,) = [each for each in lines(some)[:-1] if each["status"] == "failed"]
-    assert "bad//key" in failed["error"]
-    missing = command(moto_server, "sync", here, "s3://no-such-bucket-here", "--json")
-    assert missing.exit_code == 4
-    assert lines(missing)[-1]["summary"]["done"] == 0
-    assert len(missing.stderr.splitlines()) == 1
-
-
-def test_json_of_names_that_are_no_utf8(moto_server: S3Server, tmp_path: Path) -> None:
-    root = os.fsencode(tmp_path) + b"/\xff"
-    os.mkdir(root)  # noqa: PTH102 - a name of bytes
-    for name in (b"/ok", b"/\xfe"):
-        with open(root + name, "wb"):  # noqa: PTH123 - as above
-            pass
-    store = store_of(moto_server)
-    done = command(moto_server, "upload", os.fsdecode(root), store.url, "--json")
-    assert done.exit_code == 1
-    assert sorted(each["status"] for each in lines(done)[:-1]) == ["done", "failed"]
-    assert command(moto_server, "upload", os.fsdecode(root), store.url).exit_code == 1
-    assert set(contents(store)) == {"ok"}
-
-
-def test_quiet_shows_failures_alone(moto_server: S3Server, here: Path, tmp_path: Path) -> None:
-    store = store_of(moto_server)
-    fill(store, {"bad//key": b"", "good": b""})
-    quiet = command(moto_server, "upload", here, f"{store.url}/to", "--quiet")
-    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", "")
-    failing = command(moto_server, "download", store.url, tmp_path / "made", "--quiet")
-    assert (failing.exit_code, failing.stdout) == (1, "")
-    (line,) = failing.stderr.splitlines()
-    assert "bad//key" in line
-
-
-# Options
-
-
-@pytest.mark.parametrize(
-    ("rules", "expected"),
-    [
-        (["--exclude", "*", "--include", "*.csv"], {"dir/b.csv"}),
-        (["--include", "*.csv", "--exclude", "*"], set()),
-        (["--include", "*.csv"], {*FILES}),
-        (["--exclude", "dir/*", "--include", "dir/d*", "--exclude", "*/c"], {*FILES} - {
-            "dir/b.csv", "dir/deeper/c"}),
-        (["--exclude=dir/*", "--json", "--include=dir/b*"], {*FILES} - {"dir/deeper/c"}),
-    ],
-)  # fmt: skip
-def test_the_last_rule_that_matches_wins(
-    moto_server: S3Server, here: Path, rules: list[str], expected: set[str]
-) -> None:
-    store = store_of(moto_server)
-    assert command(moto_server, "upload", here, store.url, *rules).exit_code == 0
-    assert set(contents(store)) == expected
-
-
-@pytest.mark.parametrize("name", ["upload", "sync", "cp", "mv"])
-def test_what_objects_are_written_with(moto_server: S3Server, here: Path, name: str) -> None:
-    store = store_of(moto_server)
-    words = "--content-type text/x-me --metadata Made-By=me --metadata to=a=b --sse AES256 "
-    words += "--storage-class STANDARD_IA --acl public-read"
-    recursive = ["--recursive"] if name in {"cp", "mv"} else []
-    assert command(moto_server, name, here, store.url, *recursive, *words.split()).exit_code == 0
-    head = store.clients.client().head_object(Bucket=store.bucket, Key="a.txt")
-    assert (head["ContentType"], head["StorageClass"]) == ("text/x-me", "STANDARD_IA")
-    assert head["Metadata"]["made-by"] == "me"
-    assert head["Metadata"]["to"] == "a=b"
-    assert head["ServerSideEncryption"] == "AES256"
-
-
-def test_a_copy_is_written_with_what_is_asked_for(moto_server: S3Server) -> None:
-    store = store_of(moto_server)
-    fill(store, {"a": b"1"})
-    done = command(
-        moto_server, "cp", f"{store.url}/a", f"{store.url}/b", "--content-type", "text/x-me"
-    )
-    assert (done.exit_code, store.head("b").content_type) == (0, "text/x-me")
-
-
-@pytest.mark.parametrize("verb", ["upload", "download", "cp", "mv", "sync", "cp-objects"])
-def test_without_overwrite_one_that_is_there_stays(
-    server: S3Server, store: S3Store, here: Path, tmp_path: Path, verb: str
-) -> None:
-    fill(store, {"a.txt": b"there", "b.txt": b"other"})
-    write(tmp_path / "to", {"a.txt": b"there"})
-    source: str | Path = here / "a.txt"
-    target = f"{store.url}/a.txt"
-    if verb == "download":
-        source, target = f"{store.url}/b.txt", str(tmp_path / "to/a.txt")
-    elif verb == "cp-objects":
-        source, verb = f"{store.url}/b.txt", "cp"
-    elif verb == "sync":
-        source, target = here, store.url
-    done = command(server, verb, source, target, "--no-overwrite")
-    assert done.exit_code == 0, done.stderr
-    assert "it is there already" in done.stdout
-    assert contents(store)["a.txt"] == b"there"
-    assert (tmp_path / "to/a.txt").read_bytes() == b"there"
-    assert (here / "a.txt").read_bytes() == b"one"
-
-
-def test_links_and_empty_directories_go_along_when_asked(
-    moto_server: S3Server, here: Path, tmp_path: Path
-) -> None:
-    (here / "link").symlink_to("a.txt")
-    (here / "empty").mkdir()
-    store = store_of(moto_server)
-    plain = command(moto_server, "upload", here, store.url)
-    assert "skipped: link" in plain.stdout
-    assert contents(store) == FILES
-    command(moto_server, "upload", here, store.url, "--follow-symlinks", "--empty-dirs")
-    assert contents(store) == {**FILES, "link": b"one", "empty/": b""}
-    command(moto_server, "download", store.url, tmp_path / "made", "--empty-dirs")
-    assert (tmp_path / "made/empty").is_dir()
-
-
-def test_a_rate_limit_is_kept(moto_server: S3Server, tmp_path: Path) -> None:
-    root = write(tmp_path / "here", {f"f{number}": b"x" * 500 for number in range(4)})
-    store = store_of(moto_server)
-    start = time.monotonic()
-    assert command(moto_server, "upload", root, store.url, "--limit-rate", "2K").exit_code == 0
-    assert time.monotonic() - start > 3 * 500 / 2048
-    start = time.monotonic()
-    assert command(moto_server, "download", store.url, "made", "--limit-rate=2KiB").exit_code == 0
-    assert time.monotonic() - start > 3 * 500 / 2048
-
-
-def test_a_rate_limit_is_kept_for_a_large_file(moto_server: S3Server, tmp_path: Path) -> None:
-    root = write(tmp_path / "here", {"large": os.urandom(LARGE)})
-    store = store_of(moto_server)
-    start = time.monotonic()
-    assert command(moto_server, "upload", root, store.url, "--limit-rate", "8M").exit_code == 0
-    assert time.monotonic() - start > 1.9
-
-
-def test_the_command_line_wins_over_the_environment(moto_server: S3Server, here: Path) -> None:
-    store = store_of(moto_server)
-    done = command(
-        moto_server,
-        *("upload", here, store.url, "--endpoint-url", moto_server.endpoint_url + "/"),
-        endpoint_url="not a url",
-    )
-    assert done.exit_code == 0, done.stderr
-    assert contents(store) == FILES
-
-
-def test_a_profile_is_used(rclone_server: S3Server, here: Path, tmp_path: Path) -> None:
-    key = rclone_server.access_key
-    (tmp_path / "no-aws-credentials").write_text(
-        f"[mine]\naws_access_key_id={key.access_key_id}\n"
-        f"aws_secret_access_key={key.secret_access_key}\n"
-    )
-    store = store_of(rclone_server)
-    wrong = {"AWS_ACCESS_KEY_ID": "other", "AWS_SECRET_ACCESS_KEY": "wrong"}
-    words = ["upload", str(here), store.url, "--region", "us-east-1"]
-    assert command(rclone_server, *words, **wrong).exit_code == 3
-    assert command(rclone_server, *words, "--profile", "mine", **wrong).exit_code == 0
-    assert contents(store) == FILES
-
-
-# Without arguments
-
-
-def test_upload_without_arguments_takes_a_directory_of_downloads_to_a_directory(
-    server: S3Server, store: S3Store
-) -> None:
-    write(Path("downloads/my dir"), FILES)
-    write(Path("downloads/other"), {"not": b"this"})
-    for target in ("my-target-dir", "my-target-dir/"):
-        done = command(
-            server,
-            "upload",
-            TARGET_BUCKET=store.bucket,
-            TARGET_DIR=target,
-            SOURCE_LOCAL_DIR="my dir",
-        )
+def test_buckets_are_made_and_removed(server: S3Server) -> None:
+    name = f"{server.new_bucket()}-more"
+    for words, operation, status in (
+        (["mb"], "make", "done"),
+        (["mb"], "make", "skipped"),
+        (["rb"], "remove", "done"),
+    ):
+        done = command(server, *words, f"s3://{name}", "--json")
         assert done.exit_code == 0, done.stderr
-        assert contents(store) == placed("my-target-dir/", FILES)
-
-
-def test_download_without_arguments_brings_a_directory_to_downloads(
-    server: S3Server, store: S3Store
-) -> None:
-    fill(store, {**placed("my-dir/", FILES), "my-dir2/x": b"sibling", "other/y": b""})
-    for source in ("my-dir", "my-dir/"):
-        done = command(server, "download", SOURCE_BUCKET=store.bucket, SOURCE_DIR=source)
-        assert done.exit_code == 0, done.stderr
-        assert files(Path("downloads")) == placed("my-dir/", FILES)
-
-
-@pytest.mark.parametrize("verb", ["upload", "download"])
-def test_without_arguments_what_is_missing_in_the_environment_is_named(
-    moto_server: S3Server, verb: str
-) -> None:
-    done = command(moto_server, verb)
-    assert done.exit_code == 2
-    names = {"upload": "TARGET_BUCKET SOURCE_LOCAL_DIR", "download": "SOURCE_BUCKET SOURCE_DIR"}
-    assert all(name in done.stderr for name in names[verb].split())
-    assert not Path("downloads").exists()
-    assert command(moto_server, verb, "one").exit_code == 2
-
-
-# On a terminal, and in a pipe
-
-
-def test_progress_on_a_terminal_and_plain_lines_without_one(
-    moto_server: S3Server, here: Path
-) -> None:
-    store = store_of(moto_server)
-    end, terminal = pty.openpty()
-    seen: list[bytes] = []
-
-    def read() -> None:
-        while True:
-            try:
-                block = os.read(end, 4096)
-            except OSError:
-                return
-            if not block:
-                return
-            seen.append(block)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    done = subprocess.run(
-        [sys.executable, "-m", "ingest", "upload", here, store.url],
-        env=child_environment(command_environment(moto_server) | {"TERM": "xterm"}),
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        check=False,
-    )
-    os.close(terminal)
-    reader.join()
-    os.close(end)
-    shown = b"".join(seen).decode()
-    assert done.returncode == 0, shown
-    assert "files" in shown
-    assert "4 uploaded" in shown
-    assert "\x1b" in shown
-    piped = command(moto_server, "upload", here, store.url)
-    assert len(piped.stdout.splitlines()) == len(FILES)
-    assert "\x1b" not in piped.output
-
-
-def test_a_reader_that_goes_away_is_no_error_to_show(moto_server: S3Server) -> None:
-    store = store_of(moto_server)
-    fill(store, {"large": b"line\n" * 1_000_000})
-    with program(moto_server, "cat", f"{store.url}/large") as running:
-        assert running.stdout
-        assert running.stderr
-        assert running.stdout.readline() == "line\n"
-        running.stdout.close()
-        assert running.stderr.read() == ""
-
-
-# Ctrl-C
-
-
-def interrupted(running: subprocess.Popen[str], reached: Callable[[], None]) -> tuple[str, str]:
-    """Press Ctrl-C once ``reached`` returns; return what was told."""
-    try:
-        reached()
-        start = time.monotonic()
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=10)
-        took = time.monotonic() - start
-    finally:
-        running.kill()
-    assert running.returncode == 130, err
-    assert "Traceback" not in err
-    assert "interrupted" in err
-    assert took < 2
-    return out, err
-
-
-@pytest.mark.parametrize("size", [100, LARGE], ids=["small", "large"])
-def test_ctrl_c_ends_an_upload(moto_server: S3Server, tmp_path: Path, size: int) -> None:
-    root = write(tmp_path / "here", {"a": b"x", "stalls": os.urandom(size)})
-    store = store_of(moto_server)
-    with FaultProxy(moto_server.endpoint_url) as proxy:
-        stall = Stall(threading.Event(), after=10)
-        proxy.rules = [Rule(stall, "PUT", path="/stalls", times=None)]
-        running = program(moto_server, "upload", root, store.url, endpoint_url=proxy.endpoint_url)
-        with running:
-            out, err = interrupted(
-                running,
-                lambda: proxy.wait_until(
-                    lambda: (
-                        any(each.body_size for each in proxy.seen("PUT", "/stalls"))
-                        and any(each.status for each in proxy.seen("PUT", "/a"))
-                    )
-                ),
-            )
-    assert "left to do" in err
-    assert contents(store) == {"a": b"x"}
-    assert "Exception" not in out + err
-
-
-@pytest.mark.parametrize("size", [100_000, LARGE], ids=["small", "large"])
-@pytest.mark.parametrize("json_too", [False, True])
-def test_ctrl_c_ends_a_download_and_leaves_nothing_partial(
-    moto_server: S3Server,
-    tmp_path: Path,
-    size: int,
-    json_too: bool,  # noqa: FBT001 - a parameter
-) -> None:
-    store = store_of(moto_server)
-    fill(store, {"a": b"x", "stalls": os.urandom(size)})
-    target = write(tmp_path / "made", {"stalls": b"old"})
-    with FaultProxy(moto_server.endpoint_url) as proxy:
-        stall = StallAnswer(threading.Event(), after=50_000)
-        proxy.rules = [Rule(stall, "GET", path="/stalls", times=None)]
-        words = ["download", store.url, str(target), *(["--json"] if json_too else [])]
-        with program(moto_server, *words, endpoint_url=proxy.endpoint_url) as running:
-            out, _ = interrupted(
-                running,
-                lambda: proxy.wait_until(
-                    lambda: any(each.status for each in proxy.seen("GET", "/stalls"))
-                ),
-            )
-    assert files(target).items() - {("a", b"x")} == {("stalls", b"old")}
-    if json_too:
-        found = [json.loads(line) for line in out.splitlines()]
-        assert found[-1]["interrupted"] is True
-        assert "summary" in found[-1]
-
-
-@pytest.mark.parametrize("words", [["ls"], ["cat"], ["rm", "--recursive"], ["verify", "here"]])
-def test_ctrl_c_ends_whatever_waits_for_the_store(
-    moto_server: S3Server, here: Path, words: list[str]
-) -> None:
-    store = store_of(moto_server)
-    fill(store, {"a": b"x"})
-    url = f"{store.url}/a" if words == ["cat"] else store.url
-    with FaultProxy(moto_server.endpoint_url) as proxy:
-        proxy.rules = [Rule(StallAnswer(threading.Event()), times=None)]
-        with program(moto_server, *words, url, endpoint_url=proxy.endpoint_url) as running:
-            interrupted(running, lambda: proxy.wait_until(lambda: bool(proxy.seen())))
-    assert set(contents(store)) == {"a"}
-    assert here.exists()
+        told, last = lines(done)
+        assert (told["operation"], told["status"]) == (operation, status)
+        assert told["target"] == f"s3://{name}"
+        assert last["summary"]["done"] == (status == "done")
+    made = command(server, "mb", f"s3://{name}")
+    assert (made.stdout, made.stderr[:7]) == (f"make s3://{name}\n", "1 made ")
+    command(server, "upload", __file__, f"s3://{name}", "--quiet")
+    full = command(server, "rb", f"s3://{name}")
+    assert (full.exit_code, "rb --force" in full.stderr) == (1, True)
+    gone = command(server, "rb", "--force", f"s3://{name}", "--quiet")
+    assert (gone.exit_code, gone.output) == (0, "")
+    listed = command(server, "buckets", "--json").stdout.splitlines()
+    assert name not in {json.loads(line)["name"] for line in listed}

@@ -42,6 +42,11 @@ EVENTBRIDGE = {
         ({"force": True, "dry_run": False}, RunRequest(force=True)),
         ({"dry_run": True}, RunRequest(dry_run=True)),
         (
+            {"scheduled_time": "2026-11-20T06:00:00Z", "execution_id": "d32c5c5f", "attempt": "1"},
+            RunRequest(planned=PLANNED, execution_id="d32c5c5f", attempt="1"),
+        ),
+        ({"attempt": 2}, RunRequest(attempt="2")),
+        (
             {"scheduled_time": "2026-11-20T06:00:00Z", "force": True, "limit": 40},
             RunRequest(planned=PLANNED, force=True, limit=40),
         ),
@@ -67,6 +72,7 @@ def test_an_event_that_is_no_object_is_refused(event: object) -> None:
 
 _MOMENT = "a moment with its time zone"
 _DAY = "a calendar date as YYYY-MM-DD"
+_OF_SCHEDULER = "what EventBridge Scheduler puts there"
 _LIMIT = "a whole number from 1 to 100"
 
 
@@ -102,6 +108,12 @@ _LIMIT = "a whole number from 1 to 100"
         ({**EVENTBRIDGE, "time": None}, "time", _MOMENT),
         ({"force": "true"}, "force", "true or false"),
         ({"dry_run": 1}, "dry_run", "true or false"),
+        ({"execution_id": "<aws.scheduler.execution-id>"}, "execution_id", _OF_SCHEDULER),
+        ({"execution_id": ""}, "execution_id", _OF_SCHEDULER),
+        ({"execution_id": "a\nline"}, "execution_id", _OF_SCHEDULER),
+        ({"attempt": "<aws.scheduler.attempt-number>"}, "attempt", _OF_SCHEDULER),
+        ({"attempt": None}, "attempt", _OF_SCHEDULER),
+        ({"attempt": True}, "attempt", _OF_SCHEDULER),
     ],
 )
 def test_a_wrong_field_is_named_with_what_it_holds_and_should(

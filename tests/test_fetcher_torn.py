@@ -11,6 +11,7 @@ from requests.structures import CaseInsensitiveDict
 
 from ingest import tmdb
 from ingest.fetcher import Page, is_torn
+from ingest.signin import SignIn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +73,7 @@ def _recorded_page(folder: Path, name: str) -> Page:
     body = (folder / "movie" / f"{name}.json").read_bytes()
     recording = json.loads((folder / "headers" / f"{name}.headers.json").read_bytes())
     headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(recording["headers"])
-    answer = tmdb._parse(tmdb._Received(200, headers, body), tmdb.SignIn(token="eyJ"))
+    answer = tmdb._parse(tmdb._Received(200, headers, body), SignIn(token="eyJ"))
     assert isinstance(answer, tmdb.Answer)
     totals = (answer.body["total_pages"], answer.body["total_results"])
     return _page(answer.body["page"], made=answer.made_at, age_s=answer.age_s, totals=totals)

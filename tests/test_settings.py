@@ -17,6 +17,8 @@ from support import REPOSITORY
 
 TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ0ZXN0In0.c2ln"
 KEY = "0123456789abcdefABCDEF0123456789"
+SECRET_ARN = "arn:aws:secretsmanager:sa-east-1:123456789012:secret:tmdb/token-AbC123"
+PARAMETER_ARN = "arn:aws:ssm:sa-east-1:123456789012:parameter/tmdb/token"
 LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "ingest"}
 STANDARD = {"AWS_ACCESS_KEY_ID": "AKIDSTANDARD", "AWS_SECRET_ACCESS_KEY": "standard-secret"}
 OLDER = {"AWS_ACCESS_KEY": "AKIDOLDER", "AWS_SECRET_KEY": "older-secret"}
@@ -24,6 +26,8 @@ OLDER = {"AWS_ACCESS_KEY": "AKIDOLDER", "AWS_SECRET_KEY": "older-secret"}
 DEFAULTS: dict[str, Any] = {
     "tmdb_access_token": None,
     "tmdb_api_key": None,
+    "tmdb_secret_arn": None,
+    "tmdb_parameter_name": None,
     "tmdb_base_url": "https://api.themoviedb.org/3",
     "language": "pt-BR",
     "genres": "16,35",
@@ -43,6 +47,9 @@ DEFAULTS: dict[str, Any] = {
     "time_zone": "UTC",
     "allow_empty": False,
     "log_level": "INFO",
+    "tracing": False,
+    "secretsmanager_url": None,
+    "ssm_url": None,
 }
 
 # field, variable, text, what the field then holds
@@ -50,6 +57,8 @@ GOOD = [
     ("tmdb_access_token", "TMDB_ACCESS_TOKEN", TOKEN, TOKEN),
     ("tmdb_api_key", "TMDB_API_KEY", KEY, KEY),
     ("tmdb_api_key", "API_KEY", KEY, KEY),
+    ("tmdb_secret_arn", "TMDB_SECRET_ARN", SECRET_ARN, SECRET_ARN),
+    ("tmdb_parameter_name", "TMDB_PARAMETER_NAME", "/tmdb/token", "/tmdb/token"),
     ("tmdb_base_url", "TMDB_BASE_URL", "http://127.0.0.1:8080/3/", "http://127.0.0.1:8080/3"),
     ("language", "TMDB_LANGUAGE", "en", "en"),
     ("genres", "TMDB_GENRES", "16|35|18", "16|35|18"),
@@ -74,6 +83,9 @@ GOOD = [
     ("time_zone", "PARTITION_TIMEZONE", "America/Sao_Paulo", "America/Sao_Paulo"),
     ("allow_empty", "ALLOW_EMPTY", "yes", True),
     ("log_level", "LOG_LEVEL", "debug", "DEBUG"),
+    ("tracing", "TRACING", "true", True),
+    ("secretsmanager_url", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://aws", "http://aws"),
+    ("ssm_url", "AWS_ENDPOINT_URL_SSM", "http://aws", "http://aws"),
 ]
 
 _URL = "a URL that begins with http:// or https://"
@@ -125,6 +137,9 @@ WRONG = [
     ("PARTITION_TIMEZONE", "../etc/passwd", _ZONE),
     ("PARTITION_TIMEZONE", "America", _ZONE),
     ("ALLOW_EMPTY", "si", "true or false"),
+    ("TRACING", "maybe", "true or false"),
+    ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "localhost:9000", _URL),
+    ("AWS_ENDPOINT_URL_SSM", "localhost:9000", _URL),
     ("LOG_LEVEL", "LOUD", "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
 ]
 
@@ -142,7 +157,7 @@ def _error(environ: dict[str, str]) -> str:
 def test_nothing_set_gives_the_defaults() -> None:
     loaded = load({})
     assert {variable.field: getattr(loaded, variable.field) for variable in VARIABLES} == DEFAULTS
-    assert (loaded.access_key, loaded.in_lambda) == (None, False)
+    assert (loaded.access_key, loaded.kept_secret, loaded.in_lambda) == (None, None, False)
 
 
 def test_every_variable_is_tried_below() -> None:
@@ -151,6 +166,8 @@ def test_every_variable_is_tried_below() -> None:
     free_texts = {
         "TMDB_ACCESS_TOKEN",
         "TMDB_API_KEY",
+        "TMDB_SECRET_ARN",
+        "TMDB_PARAMETER_NAME",
         "LOCAL_DIR",
     }  # secrets have tests of their own
     assert {name for name, _, _ in WRONG} >= {variable.name for variable in VARIABLES} - free_texts
@@ -298,6 +315,96 @@ def test_a_secret_and_its_file_are_not_both_set(name: str, tmp_path: Path) -> No
     assert TOKEN not in message
 
 
+# What AWS keeps
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("TMDB_SECRET_ARN", TOKEN, "a secret of AWS Secrets Manager"),
+        ("TMDB_SECRET_ARN", KEY, "a secret of AWS Secrets Manager"),
+        ("TMDB_SECRET_ARN", f"Bearer {TOKEN}", "a secret of AWS Secrets Manager"),
+        ("TMDB_SECRET_ARN", PARAMETER_ARN, "a secret of AWS Secrets Manager"),
+        ("TMDB_PARAMETER_NAME", TOKEN, "a parameter of AWS Systems Manager"),
+        ("TMDB_PARAMETER_NAME", f'{{"TMDB_API_KEY": "{KEY}"}}', "a parameter of AWS"),
+        ("TMDB_PARAMETER_NAME", SECRET_ARN, "a parameter of AWS Systems Manager"),
+    ],
+)
+def test_what_is_no_name_of_a_secret_may_be_one_and_is_not_shown(
+    name: str, text: str, what: str
+) -> None:
+    message = _error({name: text})
+    assert message.startswith(f"{name} holds a value of {len(text)} characters; it should be ")
+    assert what in message
+    assert text not in message
+
+
+def test_a_secret_and_a_parameter_are_not_both_set() -> None:
+    message = _error({"TMDB_SECRET_ARN": SECRET_ARN, "TMDB_PARAMETER_NAME": "/tmdb/token"})
+    assert message.startswith("TMDB_SECRET_ARN and TMDB_PARAMETER_NAME are both set")
+
+
+OF_DIGITALOCEAN = {"ENDPOINT_URL": "https://sfo3.digitaloceanspaces.com", "REGION_NAME": "sfo3"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "region"),
+    [
+        ({"TMDB_SECRET_ARN": SECRET_ARN, "AWS_REGION": "us-east-1"}, "sa-east-1"),
+        ({"TMDB_PARAMETER_NAME": PARAMETER_ARN, **OF_DIGITALOCEAN}, "sa-east-1"),
+        ({"TMDB_SECRET_ARN": "tmdb", "AWS_REGION": "us-east-1"}, "us-east-1"),
+        ({"TMDB_SECRET_ARN": "tmdb", "AWS_DEFAULT_REGION": "us-east-1"}, "us-east-1"),
+        ({"TMDB_SECRET_ARN": "tmdb", "AWS_REGION": "us-east-1", **OF_DIGITALOCEAN}, "us-east-1"),
+        ({"TMDB_SECRET_ARN": "tmdb", "REGION_NAME": "eu-west-1"}, "eu-west-1"),
+        ({"TMDB_SECRET_ARN": "tmdb", **OF_DIGITALOCEAN}, None),
+    ],
+)
+def test_the_region_of_a_secret_is_not_that_of_a_store_elsewhere(
+    environ: dict[str, str], region: str | None
+) -> None:
+    kept = load(environ).kept_secret
+    assert kept
+    assert kept.region == region
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint"),
+    [
+        ("TMDB_SECRET_ARN", "AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+        ("TMDB_PARAMETER_NAME", "AWS_ENDPOINT_URL_SSM"),
+    ],
+)
+@pytest.mark.parametrize("of_store", ["ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+def test_the_endpoint_of_a_secret_is_its_own(name: str, endpoint: str, of_store: str) -> None:
+    environ = {name: "tmdb", of_store: "https://sfo3.digitaloceanspaces.com"}
+    kept = load(environ).kept_secret
+    assert kept
+    assert kept.endpoint_url is None
+    kept = load({**environ, endpoint: "http://127.0.0.1:5000"}).kept_secret
+    assert kept
+    assert kept.endpoint_url == "http://127.0.0.1:5000"
+
+
+def test_a_secret_is_asked_for_with_the_key_pair_of_aws_not_of_the_store(tmp_path: Path) -> None:
+    secret = {"TMDB_SECRET_ARN": "tmdb"}
+    of_aws = AccessKey("AKIDSTANDARD", "standard-secret")
+    for environ, key in (
+        (STANDARD, of_aws),
+        ({**STANDARD, **OLDER}, of_aws),
+        (OLDER, None),
+        ({}, None),
+    ):
+        kept = load({**secret, **environ}).kept_secret
+        assert kept
+        assert kept.access_key == key
+    (tmp_path / "file").write_text("standard-secret")
+    environ = {"AWS_ACCESS_KEY_ID": "AKIDSTANDARD"}
+    environ |= {"AWS_SECRET_ACCESS_KEY_FILE": str(tmp_path / "file")}
+    kept = load({**secret, **environ}).kept_secret
+    assert kept
+    assert kept.access_key == of_aws
+
+
 # S3 credentials
 
 
@@ -355,7 +462,15 @@ def test_lambda_needs_a_bucket_and_tmdb_credentials(environ: dict[str, str], nam
     assert _error({**LAMBDA, **environ}).startswith(f"{name} is not set; in Lambda it should be ")
 
 
-@pytest.mark.parametrize("credential", [{"TMDB_API_KEY": KEY}, {"TMDB_ACCESS_TOKEN": TOKEN}])
+@pytest.mark.parametrize(
+    "credential",
+    [
+        {"TMDB_API_KEY": KEY},
+        {"TMDB_ACCESS_TOKEN": TOKEN},
+        {"TMDB_SECRET_ARN": SECRET_ARN},
+        {"TMDB_PARAMETER_NAME": "/tmdb/token"},
+    ],
+)
 def test_lambda_needs_no_more_than_that(credential: dict[str, str]) -> None:
     loaded = load({**LAMBDA, "BUCKET_NAME": "lake", **credential})
     assert (loaded.in_lambda, loaded.has_tmdb_credentials) == (True, True)

@@ -23,7 +23,8 @@ from ingest.errors import (
 )
 from ingest.pacing import Backoff, Deadline
 from ingest.sandbox import SANDBOX_API_KEY, SANDBOX_TOKEN, Fault, Sandbox
-from ingest.tmdb import CONNECTIONS, PARAMETERS, SignIn, Tmdb, check_parameters
+from ingest.signin import SignIn, SignIns
+from ingest.tmdb import CONNECTIONS, PARAMETERS, Tmdb, Traffic, check_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ def _client(
     """Give a client that does not wait between tries."""
     with Tmdb(
         sandbox.base_url,
-        sign_in or SignIn(token=SANDBOX_TOKEN),
+        SignIns(lambda: sign_in or SignIn(token=SANDBOX_TOKEN)),
         rate=rate,
         deadline=Deadline(seconds),
         backoff=Backoff(retries=retries, base_s=0),
@@ -207,6 +208,23 @@ def test_a_lasting_failure_ends_after_the_retries(kind: str, told: str, stand_in
     assert f"{MOVIES}: {told}" in str(error)
     assert str(error).endswith(", 3 times in a row")
     assert len(sandbox.requests) == 3
+
+
+def test_answers_and_tries_made_again_are_counted_by_endpoint(stand_in: StandIn) -> None:
+    faults = [Fault("500", path=MOVIES, times=2), Fault("404", path=MOVIES, page=2)]
+    with _client(stand_in(faults=faults)) as client:
+        assert client.traffic(MOVIES) == Traffic()
+        client.submit(MOVIES, {"page": "1"}).result()
+        assert client.submit(MOVIES, {"page": "2"}).exception(timeout=20)
+        client.submit("/discover/tv", {}).result()
+        client.submit("/movie/{id}", {}, title=first_movie(client)).result()
+        assert client.traffic(MOVIES) == Traffic(answers=2, retries=2)
+        assert client.traffic("/discover/tv") == Traffic(answers=1)
+        assert client.traffic("/movie/{id}") == Traffic(answers=1)
+
+
+def first_movie(client: Tmdb) -> int:
+    return int(client.submit(MOVIES, {"page": "1"}).result().body["results"][0]["id"])
 
 
 @pytest.mark.parametrize(

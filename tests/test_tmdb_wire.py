@@ -17,7 +17,8 @@ from ingest import tmdb as tmdb_module
 from ingest.errors import CredentialsRefused, DeadlineExceeded, IngestError, TmdbRefused
 from ingest.pacing import Backoff, Deadline
 from ingest.sandbox import Fault, Sandbox
-from ingest.tmdb import Answer, SignIn, Tmdb
+from ingest.signin import SignIn, SignIns
+from ingest.tmdb import Answer, Tmdb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ def _outcome(
 ) -> Answer | IngestError:
     with Tmdb(
         base_url,
-        sign_in or SignIn(key=KEY),
+        SignIns(lambda: sign_in or SignIn(key=KEY)),
         rate=50,
         deadline=Deadline(seconds),
         backoff=Backoff(retries=retries, base_s=0),

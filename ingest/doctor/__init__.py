@@ -10,6 +10,7 @@ import ipaddress
 import re
 import secrets
 import socket
+import threading
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import islice
@@ -18,17 +19,19 @@ from urllib.parse import urlsplit
 
 from ingest import admin
 from ingest.doctor.reach import proxy_for, reach
-from ingest.doctor.remedies import CHECKSUMS, Check, failure, remedy_for
+from ingest.doctor.remedies import CHECKSUMS, Check, failure
 from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, StoreError
 from ingest.pacing import Backoff
 from ingest.storage import providers
 from ingest.storage.answers import translate
 from ingest.storage.base import PLAIN, PutItem
+from ingest.storage.bulk import in_threads
 from ingest.storage.connection import Clients
 from ingest.storage.listing import list_objects
 from ingest.storage.pages import ListingStyle, Place
 from ingest.storage.s3 import S3Store
 from ingest.storage.unfinished import client_errors
+from ingest.versions import delete_versions, list_versions
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -71,8 +74,6 @@ def diagnose(clients: Clients, bucket: str | None = None, prefix: str = "") -> I
 def misconfigured(error: IngestError) -> Iterator[Check]:
     """Yield one check for each of ``STEPS`` where ``error`` says that there is no connection."""
     check = failure("endpoint", error)
-    if error.hint is None and remedy_for(error.message) is None:
-        check = replace(check, cure="correct the setting that is named")
     yield check
     yield from _skipped(check, 1)
 
@@ -209,7 +210,10 @@ class _Probe:
         self._content = f"{self._key}, which may be deleted\n".encode()
 
     def checks(self) -> Iterator[Check]:
-        """Yield what is found; the object is gone when this ends, however it ends."""
+        """Yield what is found; the object is gone when this ends, however it ends.
+
+        After Ctrl-C a store has half a second to delete it.
+        """
         gone = False
         try:
             checksums = self._checksums()
@@ -221,6 +225,12 @@ class _Probe:
             delete = self._delete()
             gone = delete.status == "ok"
             yield delete
+        except KeyboardInterrupt:
+            gone = True
+            remover = threading.Thread(target=self._delete, daemon=True)
+            remover.start()
+            remover.join(0.5)
+            raise
         finally:
             if not gone:
                 self._delete()
@@ -295,7 +305,8 @@ class _Probe:
 
     def _read(self) -> Check:
         try:
-            stored = self._store.read(self._key)
+            # In a thread, as obstore does not heed Ctrl-C while it waits.
+            (stored,) = in_threads(self._store.read, [self._key], 1)
         except IngestError as error:
             return failure("read", error)
         if difference := self._difference(stored):
@@ -305,10 +316,12 @@ class _Probe:
     def _delete(self) -> Check:
         """Delete the object, its versions where the store keeps them, and see that it is gone."""
         try:
-            outcomes = [*self._store.delete_many([self._key])]
+            errors = [outcome.error for outcome in self._store.delete_many([self._key])]
             with suppress(IngestError):  # few may list versions, and few stores have any
-                outcomes += admin.delete_versions(self._clients, self._bucket, self._key)
-            for failed in [outcome.error for outcome in outcomes if outcome.error]:
+                found = list_versions(self._clients, self._bucket, self._key) or ()
+                deleted = delete_versions(self._clients, self._bucket, found)
+                errors += [error for _, error in deleted]
+            for failed in filter(None, errors):
                 return failure("delete", failed)
             self._store.head(self._key)
         except NotFound:

@@ -21,7 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 from ingest.doctor import remedies
 from ingest.doctor.remedies import Check, failure, failure_of
 from ingest.errors import StoreError
-from ingest.storage.answers import translate
+from ingest.storage.answers import TRUST, of_tls, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,10 +68,10 @@ def reach(clients: Clients, bucket: str | None) -> Iterator[Check]:
 
 def _endpoint(clients: Clients, bucket: str | None) -> tuple[Check, str | None]:
     """Return the check and, where it did not fail, the endpoint's URL."""
-    given = clients.connection.endpoint_url
-    if given is not None and (malformed := _malformed(given)):
-        return Check("endpoint", "failed", *malformed), None
     try:
+        given = clients.connection.endpoint_url
+        if given is not None and (malformed := _malformed(given)):
+            return Check("endpoint", "failed", *malformed), None
         url = clients.client().meta.endpoint_url
         finding = f"{url}, provider {clients.provider.name}, region {clients.region}"
     except Exception as error:  # noqa: BLE001 - translated
@@ -103,14 +103,15 @@ def _port_of(where: SplitResult) -> int:
     return where.port or (443 if where.scheme == "https" else 80)
 
 
-def _proxy(where: SplitResult) -> str | None:
+def proxy_for(where: SplitResult) -> str | None:
+    """Return the proxy that the environment names for an address, if any."""
     proxies = getproxies()
     proxy = proxies.get(where.scheme) or proxies.get("all")
     return proxy if proxy and not proxy_bypass(where.hostname or "") else None
 
 
 def _left_to_proxy(name: str, where: SplitResult) -> Check | None:
-    if (proxy := _proxy(where)) is None:
+    if (proxy := proxy_for(where)) is None:
         return None
     return Check(name, "skipped", f"requests go through the proxy {urlsplit(proxy).hostname}")
 
@@ -157,7 +158,9 @@ def _tls(where: SplitResult) -> Check:
         ):
             return Check("TLS", "ok", f"{secure.version()}, with a certificate that is trusted")
     except ssl.SSLCertVerificationError as error:
-        return _distrusted(host, error.verify_message)
+        finding = f"the certificate of {host} is not trusted: {error.verify_message}"
+        known = of_tls(str(error))
+        return Check("TLS", "failed", finding, known[1] if known else TRUST)
     except OSError as error:  # SSLError is one
         reason = getattr(error, "reason", None) or error.strerror or error
         finding = f"{host} does not speak TLS at port {address[1]}: {reason}"
@@ -172,15 +175,6 @@ def _trusted() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
-
-
-def _distrusted(host: str, reason: str) -> Check:
-    cure = remedies.TRUST
-    if "expired" in reason or "not yet valid" in reason:
-        cure = "have the certificate renewed, or set this machine's clock"
-    elif "match" in reason:
-        cure = "use a host name that the certificate is for"
-    return Check("TLS", "failed", f"the certificate of {host} is not trusted: {reason}", cure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +211,7 @@ def _connections(where: SplitResult) -> PoolManager:
 
     timeout = Timeout(connect=_CONNECT_S, read=_READ_S)
     trusted = _trusted() if where.scheme == "https" else None
-    if proxy := _proxy(where):
+    if proxy := proxy_for(where):
         return ProxyManager(proxy, timeout=timeout, ssl_context=trusted)
     return PoolManager(timeout=timeout, ssl_context=trusted)
 

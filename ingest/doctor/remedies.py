@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ingest.errors import SettingsError, UsageError
+
 if TYPE_CHECKING:
     from ingest.errors import IngestError
 
@@ -34,7 +36,6 @@ class Remedy:
     cure: str
 
 
-TRUST = "name the certificate of its authority, as a file, in SSL_CERT_FILE and AWS_CA_BUNDLE"
 NOT_S3 = Remedy(
     "what answers there is no S3 API",
     "give the address of the API, not of a console or website (RustFS and MinIO: API on port "
@@ -151,10 +152,6 @@ _ROWS: tuple[tuple[str, Remedy], ...] = (
         "NotImplemented|MethodNotAllowed|HTTP (405|501)",
         Remedy("the store does not have this operation", "choose the --provider that it is"),
     ),
-    (
-        "(?i:certificate|SSL validation)",
-        Remedy("the certificate is not trusted", TRUST),
-    ),
     ("(?i:name or service not known|nodename nor|failed to resolve|getaddrinfo)", UNKNOWN_NAME),
     ("(?i:could not connect|connection refused)", NOBODY_THERE),
     ("(?i:timed out|(read|connect) timeout)", NO_ANSWER),
@@ -167,10 +164,7 @@ _ROWS: tuple[tuple[str, Remedy], ...] = (
     ),
     (
         "error sending request",  # obstore's words
-        Remedy(
-            "the connection is not made, or its certificate not accepted",
-            "check the steps before; a server's own certificate has to be marked CA:FALSE",
-        ),
+        Remedy("the connection is not made", "check the steps before, and the service's log"),
     ),
     (
         "bytes came back where|does not show what was just written",
@@ -178,6 +172,10 @@ _ROWS: tuple[tuple[str, Remedy], ...] = (
             "what the store has is not, or not yet, what it was given",
             "look for a proxy, a cache or a gateway in between; choose the --provider that it is",
         ),
+    ),
+    (
+        "should be a URL",
+        Remedy("it is no address", "write http:// or https://, a host and a port where it has one"),
     ),
     ("(?i:no XML|invalid XML|unable to parse|no listing, but)", NOT_S3),
     ("(?i:checksum)|BadDigest", CHECKSUMS),
@@ -199,7 +197,10 @@ def failure(name: str, error: IngestError) -> Check:
     if remedy := remedy_for(error.message):
         said = error.message.rstrip(". ")
         return Check(name, "failed", f"{said}: {remedy.cause}", remedy.cure)
-    return Check(name, "failed", error.message, error.hint or "look into the log of the store")
+    other = "look into the log of the store"
+    if isinstance(error, SettingsError | UsageError):
+        other = "correct the setting that is named"
+    return Check(name, "failed", error.message, error.hint or other)
 
 
 def failure_of(name: str, what: str, remedy: Remedy) -> Check:

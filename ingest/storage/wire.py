@@ -78,6 +78,8 @@ class Wire:
         """Return the answer to what was sent; it is to be read to its end before the next one."""
         try:
             self._answer = self._connection.getresponse()
+            if not self._answer.headers:  # where the head is cut short, it is taken for a whole one
+                raise HTTPException("the answer was cut short")  # noqa: TRY301 - as others of it
         except (OSError, HTTPException) as error:
             self.close()
             raise Unreachable(error) from None
