@@ -17,7 +17,7 @@ import logging
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from ingest import aws_secret, rawzone
 from ingest.errors import (
     BucketNotFound,
     CorruptFile,
+    CredentialsRefused,
     Defect,
     IngestError,
     NotFound,
@@ -277,6 +278,12 @@ def _read_manifest(store: Lake, partition: Partition) -> bytes | None:
         raise
     except NotFound:
         return None
+    except CredentialsRefused:
+        # Whoever may list nothing but this prefix is perhaps not told that it is not there.
+        with suppress(IngestError):
+            if partition.manifest_key not in store.names(partition.directory):
+                return None
+        raise
 
 
 @contextmanager

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-_OURS = ("AWS_", "TMDB_", "LOG_LEVEL", "BUCKET_NAME", "LOCAL_DIR", "ENDPOINT_URL", "REGION_NAME")
+_OURS = (
+    *("AWS_", "BUCKET_NAME", "DS3_", "ENDPOINT_URL", "LOCAL_DIR", "LOG_LEVEL", "POWERTOOLS_"),
+    *("REGION_NAME", "TMDB_", "TRACING"),
+)
 
 
 @pytest.fixture(autouse=True)

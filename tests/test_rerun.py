@@ -84,6 +84,44 @@ def test_a_bucket_is_skipped_like_a_directory(
     assert sandbox.requests == []
 
 
+def test_a_manifest_that_is_not_there_may_be_refused_instead(
+    stand_in: Callable[..., Sandbox], s3_server: S3Server
+) -> None:
+    """As S3 does where the function may not list the whole bucket."""
+    there: set[str] = set()
+
+    def refuse(method: str, key: str) -> str | None:
+        if method == "PUT":
+            there.add(key)
+        missing = key.endswith("_manifest.json") and key not in there
+        return "AccessDenied" if method in {"GET", "HEAD"} and missing else None
+
+    with WatchedBucket(s3_server, refuse) as lake:
+        environ = variables(stand_in(), **lake.environment)
+        assert statuses(report(SCHEDULED, environ)) == BOTH_LANDED
+        assert statuses(report(SCHEDULED, environ)) == BOTH_SKIPPED
+        assert lake.objects().keys() == COMMITTED
+
+
+def test_a_manifest_that_is_there_and_refused_is_an_error(
+    stand_in: Callable[..., Sandbox], s3_server: S3Server
+) -> None:
+    refused = {"GET", "HEAD"}
+
+    def refuse(method: str, key: str) -> str | None:
+        return "AccessDenied" if method in refused and key.endswith("_manifest.json") else None
+
+    with WatchedBucket(s3_server, refuse) as lake:
+        environ = variables(stand_in(), **lake.environment)
+        refused.clear()
+        assert statuses(report(SCHEDULED, environ)) == BOTH_LANDED
+        refused.update({"GET", "HEAD"})
+        before = lake.objects()
+        with pytest.raises(IngestError, match="AccessDenied"):
+            report({**SCHEDULED, "force": True}, environ)
+        assert lake.objects() == before
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

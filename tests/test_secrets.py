@@ -23,7 +23,6 @@ from urllib.parse import quote
 
 import boto3
 import pytest
-from test_bad_input import TMDB_FAILURES
 
 from ingest import aws_secret
 from ingest.sandbox import SANDBOX_TOKEN, Fault
@@ -39,6 +38,7 @@ from runs import (
     program,
     variables,
 )
+from test_bad_input import TMDB_FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
