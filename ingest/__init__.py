@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing's own costs milliseconds, in which Ctrl-C is not yet seen to
 if TYPE_CHECKING:
+    from typing import Any
+
     from ingest.bucket import Bucket
 
 __all__ = ["Bucket", "__version__"]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ingest.errors import IngestError
     from ingest.files.scan import Problem
 
-Verb = Literal["upload", "download", "copy", "delete", "scan", "verify", "abort"]
+Verb = Literal["upload", "download", "copy", "delete", "scan", "verify", "abort", "make", "remove"]
 Status = Literal["done", "planned", "skipped", "failed"]
 
 

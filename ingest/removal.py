@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ingest.errors import BucketNotFound, NotFound
 from ingest.operation import Operation
 from ingest.planning.filters import key_filter
 
@@ -32,7 +33,13 @@ def remove(
 
 def remove_one(store: Store, key: str, how: Transfer, *, dry_run: bool) -> Iterator[Operation]:
     """Delete the object ``key``. Raises ``NotFound`` where there is none to delete."""
-    yield from _delete(store, [store.head(key)], how, dry_run=dry_run)
+    try:
+        found = store.head(key)
+    except BucketNotFound:
+        raise
+    except NotFound as error:
+        raise NotFound(error.message, hint="for a directory: --recursive") from None
+    yield from _delete(store, [found], how, dry_run=dry_run)
 
 
 def _delete(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest.errors import NotFound, StoreError
+from ingest.files.deleting import delete
 from ingest.files.scan import LocalEntry, Scan, scan
 from ingest.planning.filters import key_filter, subtree_filter
 from ingest.planning.plan import Side
@@ -71,18 +72,8 @@ class LocalTree:
 
     def delete(self, keys: Iterable[str], how: Transfer) -> Iterator[Outcome]:  # noqa: ARG002 - as of a store
         """Delete files, and directories whose keys are given, where empty; the others stay."""
-        for key in keys:
-            path = self.path(key)
-            try:
-                if key.endswith("/"):
-                    path.rmdir()
-                else:
-                    path.unlink(missing_ok=True)
-            except OSError as error:
-                failure = StoreError(f"cannot delete {path}: {error.strerror or error}")
-                yield Outcome(key, 0, failure)
-            else:
-                yield Outcome(key, 0)
+        for key, failure in delete(self.root, keys):
+            yield Outcome(key, 0, failure)
 
     def entry(self, key: str) -> Entry:
         """Return the one file ``key``, which may be a link. Raises ``NotFound``, ``StoreError``."""
@@ -94,7 +85,8 @@ class LocalTree:
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror or error}") from None
         if not stat.S_ISREG(found.st_mode):
-            raise StoreError(f"{path} is no regular file", hint="for a directory: --recursive")
+            below = "for a directory: --recursive" if stat.S_ISDIR(found.st_mode) else None
+            raise StoreError(f"{path} is no regular file", hint=below)
         return LocalEntry(key, found.st_size, found.st_mtime, None, found)
 
     def _md5(self, entry: Entry) -> str | None:

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ingest.content import is_same
-from ingest.errors import IngestError, StoreError
+from ingest.errors import BucketNotFound, IngestError, NotFound, StoreError
 from ingest.operation import Operation, from_problem
 from ingest.planning.filters import key_filter
 from ingest.storage.bulk import in_threads
@@ -44,6 +44,24 @@ def compare(
     yield from told
 
 
+def compare_one(source: Tree, key: str, destination: Tree, target: str) -> Iterator[Operation]:
+    """Yield one operation, as ``compare`` does, for two files. Raises ``NotFound`` for no source.
+
+    ``key`` and ``target`` are whole ones.
+    """
+    one = source.entry(key)
+    try:
+        other = destination.entry(target)
+    except BucketNotFound:
+        raise
+    except NotFound:
+        error = StoreError("it is not in the destination")
+        end = destination.shown(target)
+        yield Operation("verify", end, source.shown(key), status="failed", error=error)
+    else:
+        yield _compared(source, destination, key, one, other)
+
+
 def _side(tree: Tree, rules: tuple[Rule, ...], told: list[Operation]) -> Side:
     if not isinstance(tree, LocalTree):
         return tree.side()
@@ -71,8 +89,8 @@ def _bytes(key: str) -> bytes:
 def _compared(
     source: Tree, destination: Tree, key: str, one: Entry | None, other: Entry | None
 ) -> Operation:
-    start = source.shown(one.key if one else key)
-    end = destination.shown(other.key if other else key)
+    start = source.shown(one.key if one else _whole(source, key))
+    end = destination.shown(other.key if other else _whole(destination, key))
     if one is None or other is None:
         side = "the source" if one is None else "the destination"
         return Operation(
@@ -80,6 +98,11 @@ def _compared(
         )
     status, reason, error = _verdict(source, one, destination, other)
     return Operation("verify", end, start, one.size, status, reason, error)
+
+
+def _whole(tree: Tree, key: str) -> str:
+    """Return the key that ``key``, relative to the tree, would have there."""
+    return key if isinstance(tree, LocalTree) else tree.prefix + key
 
 
 def _verdict(

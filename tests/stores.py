@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
 
-from ingest.cli import cli
+from ingest.cli.group import cli
 from ingest.storage.connection import Clients, Connection
 from ingest.storage.s3 import S3Store
 from runs import child_environment
@@ -98,3 +99,16 @@ def program(
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    """What ``--json`` wrote: every line an object, the last one the summary."""
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert all(isinstance(each, dict) for each in found)
+    assert ["summary" in each for each in found] == [False] * (len(found) - 1) + [True]
+    return found
+
+
+def placed(root: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """``contents`` below the prefix ``root``."""
+    return {f"{root}{key}": content for key, content in contents.items()}

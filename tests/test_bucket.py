@@ -152,11 +152,18 @@ def test_open_with_a_profile_that_is_named_takes_its_keys(
         ("results", {"access_key": "a"}, "both or not at all"),
         ("results", {"endpoint_url": "localhost:9000"}, "http://"),
         ("results", {"provider": "azure"}, "'azure' is not known.*minio"),
+        ("a b", {"endpoint_url": "http://127.0.0.1:9"}, "'a b' should be a bucket's name"),
     ],
 )
 def test_open_refuses_what_makes_no_sense(name: str, arguments: dict[str, Any], says: str) -> None:
     with pytest.raises((UsageError, SettingsError), match=says):
         Bucket.open(name, **arguments)
+
+
+@pytest.mark.parametrize("name", ["a b", "b", "a/b", "s3://results", "ção"])
+def test_what_is_no_name_of_a_bucket_is_refused_before_anything_is_asked(name: str) -> None:
+    with pytest.raises(UsageError, match="should be a bucket's name"):
+        Bucket(NOWHERE, name)
 
 
 def test_a_secret_is_in_no_text_of_it(rclone_server: S3Server) -> None:
@@ -198,18 +205,23 @@ def test_json_round_trip_keeps_everything() -> None:
     }
     assert json.loads(json.dumps(bucket.to_json())) == fields
     assert Bucket.from_json(NOWHERE, fields).to_json() == fields
-    plain = {"bucketName": "b", "filtering": {}, "resourcesTransformation": {}, "cacheTTLSec": None}
-    assert Bucket(NOWHERE, "b", create=False).to_json() == plain
+    plain = {
+        "bucketName": "bucket",
+        "filtering": {},
+        "resourcesTransformation": {},
+        "cacheTTLSec": None,
+    }
+    assert Bucket(NOWHERE, "bucket", create=False).to_json() == plain
 
 
 @pytest.mark.parametrize("filtering", [None, {}, {"suffixFiltering": {"suffix": "x"}}])
 def test_from_json_takes_what_is_missing_or_not_known(filtering: Any) -> None:
-    bucket = Bucket.from_json(NOWHERE, {"bucketName": "b", "filtering": filtering})
+    bucket = Bucket.from_json(NOWHERE, {"bucketName": "bucket", "filtering": filtering})
     assert bucket.to_json()["filtering"] == {}
 
 
 def test_with_makes_copies_that_keep_the_rest_cache_ttl_too() -> None:
-    bucket = Bucket(NOWHERE, "b", create=False).with_cache_ttl(60)
+    bucket = Bucket(NOWHERE, "bucket", create=False).with_cache_ttl(60)
     made = bucket.with_filtering(BucketPrefixFiltering("a")).with_resource_transformation(
         PrefixResourcesTransformation("b")
     )
@@ -221,7 +233,7 @@ def test_with_makes_copies_that_keep_the_rest_cache_ttl_too() -> None:
 
 
 def test_update_and_flush_do_nothing_and_say_so() -> None:
-    bucket = Bucket(NOWHERE, "b", create=False)
+    bucket = Bucket(NOWHERE, "bucket", create=False)
     with pytest.warns(DeprecationWarning, match="does nothing"):
         bucket.update(flush=True)
     with pytest.warns(DeprecationWarning, match="does nothing"):
@@ -292,8 +304,8 @@ def test_a_bucket_that_is_missing_is_the_same_typed_error_everywhere(
 
 
 def test_an_endpoint_that_refuses_is_one_error_and_no_endless_loop() -> None:
-    with pytest.raises(StoreError, match=r"cannot list s3://b/ at http://127\.0\.0\.1:9"):
-        Bucket(NOWHERE, "b", create=False).list_files()
+    with pytest.raises(StoreError, match=r"cannot list s3://bucket/ at http://127\.0\.0\.1:9"):
+        Bucket(NOWHERE, "bucket", create=False).list_files()
 
 
 # Links
@@ -314,8 +326,8 @@ def test_presigned_urls_read_and_write_without_credentials(rclone_server: S3Serv
 
 
 def test_url_is_where_the_object_is() -> None:
-    bucket = Bucket(NOWHERE, "b", create=False)
-    assert bucket.url("in/a b.txt") == "http://127.0.0.1:9/b/in/a%20b.txt"
+    bucket = Bucket(NOWHERE, "bucket", create=False)
+    assert bucket.url("in/a b.txt") == "http://127.0.0.1:9/bucket/in/a%20b.txt"
     aws = Bucket(Connection(None, "us-east-1", NOWHERE.access_key), "results", create=False)
     assert aws.url("a") == "https://results.s3.amazonaws.com/a"
 
@@ -323,20 +335,20 @@ def test_url_is_where_the_object_is() -> None:
 @pytest.mark.parametrize("expires", [0, -1, 604_801])
 def test_presign_refuses_what_no_store_would_accept(expires: int) -> None:
     with pytest.raises(UsageError, match="604,800"):
-        Bucket(NOWHERE, "b", create=False).presign("a", expires=expires)
+        Bucket(NOWHERE, "bucket", create=False).presign("a", expires=expires)
 
 
 # Laws
 
 
-OFFLINE = Bucket(NOWHERE, "b", create=False)
+OFFLINE = Bucket(NOWHERE, "bucket", create=False)
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1))
 def test_an_address_spells_any_key_exactly(key: str) -> None:
     address = OFFLINE.url(key)
     assert address.isascii()
-    assert unquote(address) == f"http://127.0.0.1:9/b/{key}"
+    assert unquote(address) == f"http://127.0.0.1:9/bucket/{key}"
 
 
 def test_importing_the_package_loads_nothing_of_it() -> None:

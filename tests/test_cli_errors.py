@@ -26,7 +26,7 @@ from stores import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from click.testing import Result
 
@@ -107,6 +107,19 @@ def test_wrong_words_are_told_and_exit_2(moto_server: S3Server, words: list[str]
         (["mv", "--recursive", "s3://bucket/a", "s3://bucket/a/b"], "itself"),
         (["sync", "--delete", "s3://bucket/a/b", "s3://bucket/a"], "itself"),
         (["upload", "here", "s3://bucket", "--metadata", "name"], "NAME=VALUE"),
+        (["upload", "here", "s3://bucket", "--metadata", "=value"], "NAME=VALUE"),
+        (["upload", "here", "s3://bucket", "--metadata", "a name=value"], "'a name=value'"),
+        (["upload", "here", "s3://bucket", "--metadata", "name=ção"], "ASCII"),
+        (["upload", "here", "s3://bucket", "--metadata", "name=a\nb"], "'name=a\\nb'"),
+        (["upload", "here", "s3://bucket", "--content-type", "a/b\nc"], "--content-type"),
+        (["upload", "here", "s3://bucket", "--storage-class", "A\nB"], "--storage-class"),
+        (["upload", "here", "s3://bucket", "--sse-kms-key-id", "ção"], "--sse-kms-key-id"),
+        (["upload", "here", "s3://bucket", "--acl", "a\r\nb"], "--acl"),
+        (["cp", "here", "s3://bucket/x"], "here names no single file (for a directory:"),
+        (["mb", "s3://a b"], "'a b' should be a bucket's name"),
+        (["rb", "s3://bucket/key"], "a bucket alone"),
+        (["presign", "s3://bucket"], "no object"),
+        (["cleanup", "s3://x"], "'x' should be a bucket's name"),
         (["upload", "here", "s3://bucket", "--endpoint-url", "localhost:9000"], "--endpoint-url"),
         (["upload", "here", "s3://bucket", "--endpoint-url", "ftp://x"], "http://"),
         (["upload", "here", "s3://bucket", "--endpoint-url", "http://"], "http://"),
@@ -148,6 +161,32 @@ def test_a_wrong_setting_is_named_and_exits_2(
     assert SECRET not in told.output
 
 
+def test_a_dot_env_that_is_no_text_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"ENDPOINT_URL=\xff")
+    done = subprocess.run(
+        [sys.executable, "-m", "ingest", "buckets"],
+        env=child_environment({}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: .env cannot be read: it is not UTF-8 text\n"
+
+
+def test_a_profile_with_an_endpoint_that_is_none_is_one_line_and_exit_2(
+    here: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "no-aws-config").write_text(
+        "[profile mine]\nendpoint_url = localhost:9000\n"
+        "aws_access_key_id = a\naws_secret_access_key = b\n"
+    )
+    for words in (["buckets"], ["ls", "s3://bucket"], ["upload", here, "s3://bucket"]):
+        told = command(None, *words, "--profile", "mine")
+        assert told.exit_code == 2
+        assert "'localhost:9000' has no scheme (write http://localhost:9000" in error(told)
+
+
 def test_a_secret_in_the_endpoint_is_never_shown(moto_server: S3Server, here: Path) -> None:
     url = f"http://me:{SECRET}@127.0.0.1:1"
     told = command(moto_server, "upload", here, "s3://bucket", "--endpoint-url", url)
@@ -172,6 +211,7 @@ def test_a_source_that_does_not_exist_is_not_found(
         ["cp", f"{store.url}/data", "made"],
         ["mv", f"{store.url}/data", "made"],
         ["cp", f"{store.url}/data/", "made"],
+        ["download", f"{store.url}/data", "made"],
         ["cat", f"{store.url}/data"],
         ["rm", f"{store.url}/data"],
         ["ls", f"{store.url}/data"],
@@ -180,7 +220,7 @@ def test_a_source_that_does_not_exist_is_not_found(
         told = command(server, *words)
         assert told.exit_code == 4, words
         assert ("none" if "none" in words or "none/" in words else "data") in error(told)
-        assert words[0] not in {"cp", "mv"} or "--recursive" in told.stderr + str(words)
+        assert words[0] not in {"cp", "mv", "rm"} or "--recursive" in told.stderr + str(words)
     assert contents(store) == {"data2/x": b"sibling"}
     assert not (tmp_path / "made").exists()
 
@@ -190,7 +230,13 @@ def test_an_empty_source_is_nothing_to_do_and_deletes_nothing(
 ) -> None:
     fill(store, {"there": b""})
     (tmp_path / "empty").mkdir()
-    for words in (["upload", "empty", store.url], ["sync", "empty", store.url]):
+    for words in (
+        ["upload", "empty", store.url],
+        ["sync", "empty", store.url],
+        ["download", f"{store.url}/nothing/", "made"],
+        ["sync", f"{store.url}/nothing", "made"],
+        ["cp", "--recursive", f"{store.url}/nothing", "made"],
+    ):
         told = command(server, *words)
         assert (told.exit_code, told.stdout) == (0, "")
         assert "nothing to do" in told.stderr
@@ -321,6 +367,32 @@ def test_an_endpoint_that_refuses_is_named(
     assert url in line
     assert "refused" in line.lower()
     assert files(here) == FILES
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["upload", "many", "s3://bucket"], "ingest doctor"),
+        (["upload", "many", "s3://bucket", "--endpoint-url", "http://store.invalid"], "address"),
+        (["buckets"], "ingest doctor"),
+        (["buckets", "--endpoint-url", "http://store.invalid"], "ingest doctor"),
+        (["cat", "s3://bucket/key"], "ingest doctor"),
+    ],
+)
+def test_where_nobody_answers_one_line_says_so_however_many_files_there_are(
+    moto_server: S3Server, tmp_path: Path, words: list[str], hint: str
+) -> None:
+    write(tmp_path / "many", {str(number): b"" for number in range(100)})
+    told = command(moto_server, *words, endpoint_url=f"http://127.0.0.1:{free_port()}")
+    assert told.exit_code == 1
+    assert hint in error(told).rpartition("(")[2]
+
+
+def test_keys_that_may_not_list_the_buckets_are_told_to_name_one(moto_server: S3Server) -> None:
+    with FaultProxy(moto_server.endpoint_url, [refuse("/", "GET")]) as proxy:
+        told = command(moto_server, "buckets", endpoint_url=proxy.endpoint_url)
+    assert told.exit_code == 3
+    assert "name one" in error(told)
 
 
 class _WebSite(BaseHTTPRequestHandler):
@@ -483,14 +555,17 @@ def test_a_directory_that_cannot_be_written_is_one_error(
 def test_an_unreadable_file_fails_and_the_rest_goes_up(
     moto_server: S3Server, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = open
+    def denying(real: Callable[..., Any]) -> Callable[..., Any]:
+        def opened(path: Any, *arguments: Any, **options: Any) -> Any:
+            if str(path).endswith("here/a"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return real(path, *arguments, **options)
 
-    def denied(path: Any, *arguments: Any, **options: Any) -> Any:
-        if str(path).endswith("here/a"):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return real(path, *arguments, **options)
+        return opened
 
-    monkeypatch.setattr("builtins.open", denied)  # permissions do not keep a superuser out
+    # Permissions do not keep a superuser out.
+    monkeypatch.setattr("builtins.open", denying(open))
+    monkeypatch.setattr("os.open", denying(os.open))
     store = store_of(moto_server)
     told = command(moto_server, "upload", here, store.url)
     assert told.exit_code == 1

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.storage.api import api_of
 from ingest.storage.etags import etag_of, is_md5, parts_in, plausible_part_sizes
 from ingest.storage.multipart import upload_file
 from ingest.storage.parts import PartLimits, part_size, part_size_of
+from ingest.storage.uploads import Target
+from stores import clients_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +103,9 @@ class TestEtags:
         bucket, client = moto_server.new_bucket(), moto_server.client()
         file = tmp_path / "file"
         file.write_bytes(os.urandom(size))
-        upload_file(client, bucket, "parts", file, limits=PartLimits(preferred=PART))
+        with closing(api_of(clients_of(moto_server), bucket)) as api:
+            target = Target(api, bucket, "parts")
+            upload_file(target, file, limits=PartLimits(preferred=PART))
         etag = client.head_object(Bucket=bucket, Key="parts")["ETag"].strip('"')
         client.put_object(Bucket=bucket, Key="whole", Body=file.read_bytes())
         whole = client.head_object(Bucket=bucket, Key="whole")["ETag"].strip('"')

@@ -37,7 +37,7 @@ from ingest.bucket.named import (
 )
 from ingest.bucket.resources import BucketPrefixFiltering, PrefixResourcesTransformation, Resources
 from ingest.bucket.telling import follow, outcome_of, steps
-from ingest.connecting import connection
+from ingest.connecting import bucket_name, connection
 from ingest.errors import NotFound, UsageError
 from ingest.files.scan import LocalEntry
 from ingest.location import parse_url
@@ -93,11 +93,11 @@ class Bucket:
     ) -> None:
         """Make the bucket, unless it is there or ``create`` is off; that makes no request.
 
-        The last three concern tasks that Qarnot runs on a bucket. They are carried by
-        ``to_json`` and choose nothing here.
+        Raises ``UsageError`` for a name that no bucket can have. The last three arguments concern
+        tasks that Qarnot runs on a bucket. They are carried by ``to_json`` and choose nothing here.
         """
         clients = Clients(connection)
-        self._store = S3Store(name, clients)
+        self._store = S3Store(bucket_name(name), clients)
         self._resources = Resources(filtering, resources_transformation, cacheTTLSec)
         if create:
             make_bucket(clients, name)
@@ -115,8 +115,11 @@ class Bucket:
         region: str | None = None,
         provider: str | None = None,
         profile: str | None = None,
+        path_style: bool | None = None,
     ) -> Self:
         """Return the bucket ``name``, or ``s3://name``; the environment has what is not given.
+
+        ``path_style`` False is for a store that wants the bucket's name before the host's.
 
         >>> Bucket.open("s3://results", profile="lab")
         <Bucket s3://results>
@@ -132,6 +135,7 @@ class Bucket:
             region=region,
             provider=provider,
             profile=profile,
+            path_style=path_style,
         )
         return cls(at, url.bucket, create)
 

@@ -1,35 +1,72 @@
-"""The command ``ingest``: arguments in, operations out. What it does is in the rooms it calls."""
+"""The command ``ingest``: arguments in, operations out. What it does is in the rooms it calls.
+
+What the command is made of loads in ``main``, once Ctrl-C is seen to.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import signal
+import sys
 
-import click
+TYPE_CHECKING = False  # as in the package above
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
 
-from ingest import __version__
-from ingest.cli import buckets, daily, looking, transfers
-from ingest.cli.options import Command
-
-
-class _Group(click.Group):
-    command_class = Command
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="ingest")
-def cli() -> None:
-    """Land TMDB in a data lake, and move directories to and from any S3-compatible store."""
-
-
-for _room in (daily, transfers, looking, buckets):
-    for _command in _room.COMMANDS:
-        cli.add_command(_command)
+INTERRUPTED = 130
+"""What a program exits with that Ctrl-C ended, as shells have it."""
 
 
 def main() -> None:
     """Run the command, with ``.env`` where there is one, and exit with its code."""
-    if Path(".env").is_file():
-        from dotenv import load_dotenv
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, leave)
+    # Where the caller has closed them, whatever is opened next would be written to.
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    try:
+        _load_variables()
+        from ingest.cli.group import cli
 
+        cli(prog_name="ingest")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            # Python may die of the signal instead, after an import that it cut short.
+            os._exit(INTERRUPTED)
+        raise
+
+
+def _load_variables() -> None:
+    from pathlib import Path
+
+    if not Path(".env").is_file():
+        return
+    from dotenv import load_dotenv
+
+    try:
         load_dotenv(Path(".env"))
-    cli(prog_name="ingest")
+    except (OSError, ValueError) as error:
+        reason = "it is not UTF-8 text" if isinstance(error, ValueError) else error.strerror
+        sys.stderr.write(f"error: .env cannot be read: {reason}\n")
+        sys.exit(2)
+
+
+def leave(*_: object) -> NoReturn:
+    """Heed Ctrl-C while there is nothing to clean up: before a command begins, and after it."""
+    os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def briefly(write: Callable[[], object]) -> None:
+    """Write, after Ctrl-C, for a second at most: who reads may have stopped without going away."""
+    import threading
+    from contextlib import suppress
+
+    def write_or_not() -> None:
+        with suppress(OSError):
+            write()
+
+    writer = threading.Thread(target=write_or_not, daemon=True)
+    writer.start()
+    writer.join(1.0)

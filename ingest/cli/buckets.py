@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli.options import Command, asked, connection_options, output_options
-from ingest.errors import UsageError
-from ingest.location import parse_url
+from ingest.errors import IngestError, UsageError
+from ingest.location import ObjectUrl, parse_url
 
 if TYPE_CHECKING:
     from ingest.cli.options import Asked
-    from ingest.operation import Status
+    from ingest.operation import Operation, Status
 
 
 @click.command(cls=Command)
@@ -28,9 +28,10 @@ def buckets(ctx: click.Context, /, **values: Any) -> None:
 def list_all(call: Asked) -> None:
     """Show each bucket that the credentials own."""
     from ingest.admin import list_buckets
-    from ingest.cli.console import printable, write_json
+    from ingest.cli.console import write_json
+    from ingest.cli.text import printable
 
-    for bucket in list_buckets(call.clients()):
+    for bucket in list_buckets(call.clients):
         if call.values["as_json"]:
             write_json({"type": "bucket", "name": bucket.name, "created": bucket.created})
         else:
@@ -40,33 +41,53 @@ def list_all(call: Asked) -> None:
 @click.command(cls=Command)
 @click.argument("url")
 @connection_options
+@output_options
 @click.pass_context
 def mb(ctx: click.Context, /, url: str, **values: Any) -> None:
     """Make a bucket; one that is yours already is fine."""
     from ingest.admin import make_bucket
+    from ingest.operation import Operation
 
-    made = make_bucket(asked(ctx, values).clients(), _bucket_of(url))
-    click.echo(f"{'made' if made else 'yours already:'} {url}")
+    made = make_bucket(asked(ctx, values).clients, _bucket_of(url))
+    kept = Operation("make", url, status="skipped", reason="it is yours already")
+    _show(ctx, values, Operation("make", url) if made else kept)
 
 
 @click.command(cls=Command)
 @click.argument("url")
 @click.option("--force", is_flag=True, help="Empty it first: all versions, unfinished uploads.")
 @connection_options
+@output_options
 @click.pass_context
 def rb(ctx: click.Context, /, url: str, force: bool, **values: Any) -> None:
     """Remove a bucket."""
     from ingest.admin import remove_bucket
+    from ingest.operation import Operation
 
-    remove_bucket(asked(ctx, values).clients(), _bucket_of(url), force=force)
-    click.echo(f"removed {url}")
+    remove_bucket(asked(ctx, values).clients, _bucket_of(url), force=force)
+    _show(ctx, values, Operation("remove", url))
+
+
+def _show(ctx: click.Context, values: dict[str, Any], operation: Operation) -> None:
+    from ingest.cli.console import Reporter
+
+    reporter = Reporter(as_json=values["as_json"], quiet=values["quiet"])
+    ctx.exit(reporter.show(iter([operation]), iter(())))
 
 
 def _bucket_of(url: str) -> str:
-    where = parse_url(url)
+    where = _parsed(url)
     if where.key:
         raise UsageError(f"{url} names a key, and not a bucket alone")
     return where.bucket
+
+
+def _parsed(url: str) -> ObjectUrl:
+    from ingest.connecting import bucket_name
+
+    where = parse_url(url)
+    bucket_name(where.bucket)
+    return where
 
 
 @click.command(cls=Command)
@@ -88,7 +109,7 @@ def presign(
     """Print a link that reads, or with --put writes, one object without credentials."""
     from ingest.admin import presign_get, presign_put
 
-    where, clients = parse_url(url), asked(ctx, values).clients()
+    where, clients = _parsed(url), asked(ctx, values).clients
     if not where.key:
         raise UsageError(f"{url} names no object")
     if put:
@@ -111,7 +132,7 @@ def cleanup(ctx: click.Context, /, url: str, older_than: str, dry_run: bool, **v
     from ingest.cli.console import Reporter
     from ingest.operation import Operation
 
-    where, clients = parse_url(url), asked(ctx, values).clients()
+    where, clients = _parsed(url), asked(ctx, values).clients
     found = clean_up(clients, where.bucket, where.key, parse_age(older_than), dry_run=dry_run)
     done: Status = "planned" if dry_run else "done"
     reporter = Reporter(as_json=values["as_json"], quiet=values["quiet"])
@@ -136,15 +157,17 @@ def cleanup(ctx: click.Context, /, url: str, older_than: str, dry_run: bool, **v
 def doctor(ctx: click.Context, /, url: str | None, **values: Any) -> None:
     """Check the connection step by step; with s3://bucket/prefix/, reading and writing too."""
     from ingest.cli.console import write_json
-    from ingest.doctor import diagnose
+    from ingest.doctor import diagnose, misconfigured
 
-    where = parse_url(url) if url else None
+    where = _parsed(url) if url else ObjectUrl("")
+    try:
+        clients = asked(ctx, values).clients
+    except IngestError as error:
+        checks = misconfigured(error)
+    else:
+        checks = diagnose(clients, where.bucket or None, where.directory)
     failed = False
-    for check in diagnose(
-        asked(ctx, values).clients(),
-        where.bucket if where else None,
-        where.directory if where else "",
-    ):
+    for check in checks:
         failed = failed or check.status == "failed"
         if values["as_json"]:
             fields = {"check": check.name, "status": check.status, "finding": check.finding}

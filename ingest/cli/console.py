@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound
+from ingest.cli.text import human_size, printable
+from ingest.errors import (
+    BucketNotFound,
+    CredentialsRefused,
+    IngestError,
+    NotFound,
+    StoreUnreachable,
+)
 from ingest.storage.base import Prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
-    from typing import Self
 
+    from ingest.cli.progress import Live
     from ingest.location import ObjectUrl
     from ingest.operation import Operation
     from ingest.storage.base import Entry
 
 EXIT_SOME_FAILED = 1
-
-
-def human_size(size: float) -> str:
-    """Return ``size`` bytes in binary units, such as ``1.5 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:  # noqa: PLR2004 - what a binary unit is
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def write_json(fields: dict[str, Any]) -> None:
@@ -93,6 +90,7 @@ class Tally:
         """Return the summary as one line for a person."""
         past = {"upload": "uploaded", "download": "downloaded", "copy": "copied"}
         past |= {"delete": "deleted", "scan": "scanned", "verify": "verified", "abort": "aborted"}
+        past |= {"make": "made", "remove": "removed"}
         planned = self.by_status["planned"]
         told = [
             f"{count:,} {'to ' + verb if planned else past[verb]}"
@@ -103,16 +101,19 @@ class Tally:
             for status in ("skipped", "failed")
             if self.by_status[status]
         ]
-        seconds = time.monotonic() - self.started
-        rate = "" if planned else f" in {seconds:.1f} s"
-        return f"{', '.join(told) or 'nothing to do'}; {human_size(self.size)}{rate}"
+        if not told:
+            return "nothing to do"
+        size = f"; {human_size(self.size)}" if self.size else ""
+        took = "" if planned else f" in {time.monotonic() - self.started:.1f} s"
+        return f"{', '.join(told)}{size}{took}"
 
 
 class Reporter:
     """Shows the operations of one command, and ends with its exit code.
 
     With ``as_json`` stdout gets one object a line and nothing else. ``quiet`` shows failures
-    alone. Otherwise a terminal shows progress, and anything else a plain line an operation.
+    alone. Otherwise a terminal shows progress on stderr, and what is not a terminal gets a plain
+    line an operation on stdout.
     """
 
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
@@ -122,7 +123,11 @@ class Reporter:
         self.tally = Tally()
         self._live: Live | None = None
         if not as_json and not quiet and sys.stderr.isatty():
+            from ingest.cli.progress import Live
+
             self._live = Live()
+        # Where progress is shown in the same place, what is done would only get into its way.
+        self._tells_done = self._live is None or not sys.stdout.isatty()
 
     @property
     def moved(self) -> Callable[[int], None]:
@@ -135,13 +140,13 @@ class Reporter:
         ``sizes`` yields how many bytes there are, growing, for the time that is left. It is read
         only where that is shown.
         """
-        with self._live or _Nothing() as live:
-            if isinstance(live, Live):
+        with self._live or nullcontext() as live:
+            if live:
                 live.expect(sizes)
             try:
                 for operation in operations:
                     self._count(operation)
-                    if isinstance(live, Live):
+                    if live:
                         live.count()
             except IngestError:
                 if self._as_json:
@@ -172,27 +177,21 @@ class Reporter:
             write_json(self.tally.as_json() | {"interrupted": True})
         done = f"{self.tally.by_status['done']:,} done"
         sys.stderr.write(f"interrupted: {done}; the rest is left to do, by the same command\n")
+        sys.stdout.flush()
 
     def _one(self, operation: Operation) -> None:
         if self._as_json:
             write_json(operation.as_json())
         elif operation.status == "failed":
             self._write(sys.stderr, str(operation))
-        elif not self._quiet and (self._live is None or operation.status != "done"):
+        elif not self._quiet and (self._tells_done or operation.status != "done"):
             self._write(sys.stdout, str(operation))
 
-    def _write(self, stream: Any, line: str) -> None:
-        if self._live:
+    def _write(self, stream: TextIO, line: str) -> None:
+        if self._live and stream.isatty():
             self._live.line(line)
         else:
             stream.write(printable(line) + "\n")
-
-
-def printable(text: str) -> str:
-    """Return ``text`` on one line, with what a terminal cannot show or would obey escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def show_entry(item: Entry | Prefix, where: ObjectUrl, *, as_json: bool) -> None:
@@ -216,88 +215,11 @@ def show_entry(item: Entry | Prefix, where: ObjectUrl, *, as_json: bool) -> None
 def _is_of_the_whole(operation: Operation, tally: Tally) -> IngestError | None:
     """Return the first failure where every other would be the same."""
     error = operation.error
-    if tally.by_status["done"] or not isinstance(error, CredentialsRefused | BucketNotFound):
+    of_the_whole = CredentialsRefused | BucketNotFound | StoreUnreachable
+    if tally.by_status["done"] or not isinstance(error, of_the_whole):
         return None
     return None if "AccessDenied" in str(error) else error
 
 
 def _ignore(_: int) -> None:
     pass
-
-
-class _Nothing:
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class Live:
-    """Progress on a terminal: bytes, files, rate and time left."""
-
-    def __init__(self) -> None:
-        """Draw nothing yet."""
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        self._progress = Progress(
-            TextColumn("{task.fields[files]:,} files"),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._progress.add_task("", total=None, files=0)
-        self._files = 0
-        self._size = 0
-        self._ended = threading.Event()
-
-    def __enter__(self) -> Self:
-        """Begin to draw."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        """Take the progress away."""
-        self._ended.set()
-        self._progress.stop()
-
-    def expect(self, sizes: Iterator[int]) -> None:
-        """Read ``sizes`` in the background, for as long as this is shown."""
-
-        def read() -> None:
-            for size in sizes:
-                self._size = size
-                if self._ended.is_set():
-                    return
-            self._progress.update(self._task, total=self._size)
-
-        threading.Thread(target=read, daemon=True).start()
-
-    def moved(self, size: int) -> None:
-        """Count ``size`` more bytes."""
-        self._progress.advance(self._task, size)
-
-    def count(self) -> None:
-        """Count one more file."""
-        self._files += 1
-        self._progress.update(self._task, files=self._files)
-
-    def line(self, text: str) -> None:
-        """Show a line above the progress."""
-        self._progress.console.print(printable(text), markup=False, highlight=False)

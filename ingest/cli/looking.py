@@ -9,7 +9,7 @@ import click
 
 from ingest.cli.buckets import list_all
 from ingest.cli.options import Command, asked, connection_options, output_options, transfer_options
-from ingest.cli.running import run, tree_of
+from ingest.cli.running import is_file, named, run, tree_of
 from ingest.errors import NotFound, UsageError
 from ingest.location import ObjectUrl, parse, parse_url
 
@@ -102,12 +102,18 @@ def cat(ctx: click.Context, /, url: str, **values: Any) -> None:
 @transfer_options
 @click.pass_context
 def verify(ctx: click.Context, /, source: str, destination: str, **values: Any) -> None:
-    """Compare two sides by size and hash, and list what differs."""
-    from ingest.verification import compare
+    """Compare two files, or what is below two directories, by size and hash.
+
+    What differs is listed.
+    """
+    from ingest.verification import compare, compare_one
 
     start, end = parse(source), parse(destination)
 
     def operations(call: Asked, how: Transfer) -> Iterator[Operation]:
+        if is_file(call, start):
+            here, key = named(call, start)
+            return compare_one(here, key, *named(call, end, key.rpartition("/")[2]))
         return compare(tree_of(call, start), tree_of(call, end), call.rules(), how)
 
     run(ctx, values, operations)

@@ -12,24 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.errors import IngestError, SettingsError, UsageError
+from ingest.cli import INTERRUPTED, briefly
+from ingest.cli.interrupts import interruptible
+from ingest.cli.text import printable
+from ingest.errors import IngestError, UsageError
 from ingest.planning.filters import Rule
-from ingest.settings import load_store
 from ingest.storage.providers import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ingest.settings import StoreSettings
     from ingest.storage.base import Transfer
     from ingest.storage.connection import Clients
     from ingest.storage.s3 import S3Store
     from ingest.uploader import Content
 
-INTERRUPTED = 130
-_ORDER = "ingest.order"
-_SETTINGS = {"ENDPOINT_URL": "endpoint_url", "REGION_NAME": "region"}
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+_ASKED, _ORDER = "ingest.asked", "ingest.order"
+_STYLES = {"path": True, "virtual": False}
+# What a header of HTTP can carry.
+_NAME, _VALUE = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"), re.compile(r"[\x20-\x7e]*")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -43,20 +44,35 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it."""
-        try:
-            return super().invoke(ctx)
-        except IngestError as error:
-            from ingest.cli.console import printable
+        """Run it, and see that what it wrote arrives."""
 
+        def cancel() -> None:
+            if call := ctx.meta.get(_ASKED):
+                call.cancelled.set()
+
+        try:
+            with interruptible(cancel):
+                try:
+                    result = super().invoke(ctx)
+                except (IngestError, click.exceptions.Exit):
+                    sys.stdout.flush()
+                    raise
+                sys.stdout.flush()
+                return result
+        except IngestError as error:
             click.echo(printable(f"error: {error}"), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
+            briefly(sys.stdout.flush)
             ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # The reader went away, as `| head` does; there is nobody to tell anything.
+        except OSError as error:
+            # Of stdout, but for a file that is named. What is left to write to it is dropped.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Where the reader went away, as `| head` does, there is nobody to tell anything.
+            if not isinstance(error, BrokenPipeError):
+                where = error.filename or "stdout"
+                click.echo(f"error: cannot use {where}: {error.strerror or error}", err=True)
             ctx.exit(1)
 
 
@@ -88,6 +104,11 @@ connection_options = _stack(
     click.option("--provider", type=click.Choice(names()), help="By default the endpoint tells."),
     click.option("--profile", help="Profile of AWS's configuration files."),
     click.option("--region", help="Region to sign for."),
+    click.option(
+        "--addressing-style",
+        type=click.Choice(_STYLES),
+        help="Where the bucket's name goes: into the path, or before the host's name.",
+    ),
 )
 
 output_options = _stack(
@@ -122,61 +143,46 @@ transfer_options = _stack(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
-    """The shared options of one call, as click gives them."""
+    """The shared options of one call, as click gives them; Ctrl-C sets ``cancelled``."""
 
     values: dict[str, Any]
     order: tuple[str, ...] = ()
     cancelled: threading.Event = field(default_factory=threading.Event)
 
+    @functools.cached_property
     def clients(self) -> Clients:
-        """Return the connection: what is given here wins over the environment."""
-        from ingest.storage.connection import Clients, Connection
+        """The connection: what is given here wins over the environment."""
+        from ingest.connecting import connection
+        from ingest.storage.connection import Clients
 
-        found = self._settings()
-        profile = self.values["profile"]
+        names = ("endpoint_url", "region", "provider", "profile")
         return Clients(
-            Connection(
-                endpoint_url=found.endpoint_url,
-                region=found.region,
-                # A profile that is asked for wins over keys of the environment.
-                access_key=None if profile else found.access_key,
-                provider=self.values["provider"],
-                profile=profile,
+            connection(
+                **{name: self.values[name] for name in names},
+                path_style=_STYLES.get(self.values["addressing_style"]),
+                spelled=lambda name: "--" + name.replace("_", "-"),
             )
         )
 
-    def _settings(self) -> StoreSettings:
-        """Return the environment's settings, with those given here in their place."""
-        given = {
-            name: self.values[option] for name, option in _SETTINGS.items() if self.values[option]
-        }
-        try:
-            return load_store(instead=given)
-        except SettingsError as error:
-            message = error.message
-            for name in given:
-                message = message.replace(name, "--" + _SETTINGS[name].replace("_", "-"))
-            raise UsageError(message) from None
-
-    def store(self, bucket: str, clients: Clients | None = None) -> S3Store:
+    def store(self, bucket: str) -> S3Store:
         """Return the store of ``bucket``, writing as asked. Raises ``UsageError`` for no name."""
-        if not _BUCKET.fullmatch(bucket):
-            raise UsageError(
-                f"{bucket!r} should be a bucket's name: 3 or more letters, digits, dots, hyphens "
-                f"or underscores"
-            )
+        from ingest.connecting import bucket_name
         from ingest.storage.s3 import S3Store
         from ingest.storage.sending import Writing
 
+        for name in ("content_type", "storage_class", "sse_kms_key_id", "acl"):
+            if not _VALUE.fullmatch(value := self.values.get(name) or ""):
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} {value!r} should be printable ASCII")
         writing = Writing(
             self.values.get("storage_class"),
             self.values.get("sse"),
             self.values.get("sse_kms_key_id"),
             self.values.get("acl"),
         )
-        return S3Store(bucket, clients or self.clients(), writing)
+        return S3Store(bucket_name(bucket), self.clients, writing)
 
     def rules(self) -> tuple[Rule, ...]:
         """Return --include and --exclude in the order in which they were given."""
@@ -190,8 +196,11 @@ class Asked:
         metadata = {}
         for pair in self.values["metadata"]:
             name, equals, value = pair.partition("=")
-            if not equals or not name:
-                raise UsageError(f"--metadata {pair} should be NAME=VALUE")
+            if not equals or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                raise UsageError(
+                    f"--metadata {pair!r} should be NAME=VALUE, as a header can have it: in ASCII, "
+                    f"the name without spaces"
+                )
             metadata[name.lower()] = value
         return Content(self.values["content_type"], metadata)
 
@@ -221,4 +230,5 @@ class Asked:
 
 def asked(ctx: click.Context, values: dict[str, Any]) -> Asked:
     """Return the shared options of the call that ``ctx`` is of."""
-    return Asked(values, tuple(ctx.meta.get(_ORDER, ())))
+    found: Asked = ctx.meta.setdefault(_ASKED, Asked(values, tuple(ctx.meta.get(_ORDER, ()))))
+    return found

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ingest.cli.options import INTERRUPTED, Asked, asked
-from ingest.errors import IngestError
-from ingest.location import LocalPath
+from ingest.cli import INTERRUPTED, briefly
+from ingest.cli.options import Asked, asked
+from ingest.errors import BucketNotFound, IngestError, NotFound
+from ingest.location import LocalPath, ObjectUrl
 from ingest.planning.filters import key_filter
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
     import click
 
@@ -37,31 +35,55 @@ def tree_of(call: Asked, location: Location) -> Tree:
     return StoreTree(call.store(location.bucket), location.directory)
 
 
+def is_file(call: Asked, location: Location) -> bool:
+    """Whether ``location`` names one file, or one object, that is there."""
+    if isinstance(location, LocalPath):
+        return not location.is_directory and location.path.exists()
+    if not location.name:
+        return False
+    try:
+        call.store(location.bucket).head(location.key)
+    except BucketNotFound:
+        raise
+    except NotFound:
+        return False
+    return True
+
+
+def named(call: Asked, location: Location, name: str = "") -> tuple[Tree, str]:
+    """Return the tree that one file is in, and its key there; a directory gets ``name``."""
+    from ingest.trees import LocalTree, StoreTree
+
+    if isinstance(location, ObjectUrl):
+        key = location.key if location.name or not name else location.key + name
+        return StoreTree(call.store(location.bucket)), key
+    if location.is_directory:
+        return LocalTree(location.path), name
+    return LocalTree(location.path.parent), location.path.name
+
+
 def run(
     ctx: click.Context,
     values: dict[str, Any],
     operations: Callable[[Asked, Transfer], Iterator[Operation]],
-    source: Location | None = None,
+    sizes: Callable[[Asked], Iterator[int]] = lambda _: iter(()),
 ) -> None:
     """Carry out ``operations`` and show them; exit with what became of them.
 
-    On a terminal, what is in the directory ``source`` is counted meanwhile, to tell the time that
-    is left.
+    On a terminal, ``sizes`` yields meanwhile how many bytes there are, growing as more is known,
+    to tell the time that is left.
     """
     from ingest.cli.console import Reporter
 
     call = asked(ctx, values)
     reporter = Reporter(as_json=values["as_json"], quiet=values["quiet"])
-    with _interruptible(call.cancelled):
-        try:
-            done = operations(call, call.transfer(reporter.moved))
-            sizes = _sizes(call, source) if source else iter(())
-            code = _shown(reporter, done, sizes, call.cancelled)
-        except KeyboardInterrupt:
-            reporter.interrupted()
-            sys.stdout.flush()
-            # Not sys.exit: that would wait for the threads whose parts are on their way.
-            os._exit(INTERRUPTED)
+    try:
+        done = operations(call, call.transfer(reporter.moved))
+        code = _shown(reporter, done, sizes(call), call.cancelled)
+    except KeyboardInterrupt:
+        briefly(reporter.interrupted)
+        # Not sys.exit: that would wait for the threads whose parts are on their way.
+        os._exit(INTERRUPTED)
     ctx.exit(code)
 
 
@@ -81,24 +103,7 @@ def _shown(
         raise
 
 
-@contextmanager
-def _interruptible(cancelled: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C stop the threads of a transfer before it stops this one."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        if cancelled.is_set():  # a second one, while the first is being seen to
-            os._exit(INTERRUPTED)
-        cancelled.set()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _sizes(call: Asked, source: Location) -> Iterator[int]:
+def bytes_in(call: Asked, source: Location) -> Iterator[int]:
     """Yield the bytes that are in ``source`` and chosen, as they are found; nothing on errors."""
     from ingest.trees import LocalTree
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli.options import Asked, Command, asked, transfer_options
-from ingest.cli.running import run, tree_of
+from ingest.cli.running import bytes_in, is_file, named, run, tree_of
 from ingest.errors import BucketNotFound, NotFound, UsageError
-from ingest.location import LocalPath, ObjectUrl, parse, parse_url
+from ingest.location import LocalPath, parse, parse_url
 from ingest.settings import load_directories
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ingest.location import Location
     from ingest.operation import Operation
     from ingest.storage.base import Transfer
-    from ingest.sync import Options, Tree
+    from ingest.sync import Options
+    from ingest.trees import StoreTree
 
 _DOWNLOADS = "downloads"
 
@@ -62,19 +63,29 @@ def download(ctx: click.Context, /, url: str | None, local: str | None, **values
 
 def _upload_of_environment() -> tuple[str, str]:
     found = load_directories()
-    if not found.target_bucket or not found.target_dir or not found.source_local_dir:
-        raise UsageError(
-            "upload without arguments needs TARGET_BUCKET, TARGET_DIR and SOURCE_LOCAL_DIR"
-        )
+    _refuse_missing(
+        "upload",
+        TARGET_BUCKET=found.target_bucket,
+        TARGET_DIR=found.target_dir,
+        SOURCE_LOCAL_DIR=found.source_local_dir,
+    )
     target = f"s3://{found.target_bucket}/{found.target_dir}/"
     return f"{_DOWNLOADS}/{found.source_local_dir}", target
 
 
 def _download_of_environment() -> tuple[str, str]:
     found = load_directories()
-    if not found.source_bucket or not found.source_dir:
-        raise UsageError("download without arguments needs SOURCE_BUCKET and SOURCE_DIR")
+    _refuse_missing("download", SOURCE_BUCKET=found.source_bucket, SOURCE_DIR=found.source_dir)
     return f"s3://{found.source_bucket}/{found.source_dir}/", f"{_DOWNLOADS}/{found.source_dir}"
+
+
+def _refuse_missing(command: str, **variables: str | None) -> None:
+    missing = [name for name, value in variables.items() if not value]
+    if missing:
+        raise UsageError(
+            f"{command} without arguments takes them from the environment, and of that "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
+        )
 
 
 @click.command(cls=Command)
@@ -145,21 +156,10 @@ def _transfer(
     from ingest.sync import Options
 
     options = Options(compare=None, dry_run=values["dry_run"])
-    if isinstance(source, LocalPath):
-        single = not source.is_directory and source.path.exists()
+    if is_file(asked(ctx, values), source):
+        _file(ctx, values, source, destination, options)
     else:
-        single = bool(source.name) and _is_object(asked(ctx, values), source)
-    (_file if single else _directories)(ctx, values, source, destination, options)
-
-
-def _is_object(call: Asked, url: ObjectUrl) -> bool:
-    try:
-        call.store(url.bucket).head(url.key)
-    except BucketNotFound:
-        raise
-    except NotFound:
-        return False
-    return True
+        _directories(ctx, values, source, destination, options, either=True)
 
 
 def _directories(
@@ -168,15 +168,37 @@ def _directories(
     source: Location,
     destination: Location,
     options: Options,
+    *,
+    either: bool = False,
 ) -> None:
+    """Carry out a sync. Where ``either``, a source without a ``/`` may be meant as an object."""
     from ingest.sync import sync as synchronise
+    from ingest.trees import StoreTree
 
     def operations(call: Asked, how: Transfer) -> Iterator[Operation]:
         chosen = replace(options, rules=call.rules(), content=call.content())
-        return synchronise(tree_of(call, source), tree_of(call, destination), chosen, how)
+        start = tree_of(call, source)
+        done = synchronise(start, tree_of(call, destination), chosen, how)
+        if either and isinstance(start, StoreTree) and not str(source).endswith("/"):
+            return _if_there(start, done)
+        return done
 
-    # Of a sync, nobody knows how much of the source is unchanged.
-    run(ctx, values, operations, source if options.compare is None else None)
+    def sizes(call: Asked) -> Iterator[int]:
+        # Of a sync, nobody knows how much of the source is unchanged.
+        return bytes_in(call, source) if options.compare is None else iter(())
+
+    run(ctx, values, operations, sizes)
+
+
+def _if_there(source: StoreTree, operations: Iterator[Operation]) -> Iterator[Operation]:
+    """Yield ``operations``. Raises ``NotFound`` where there is none, and no object either."""
+    for first in operations:
+        yield first
+        yield from operations
+        return
+    if next(source.store.list(source.prefix), None) is None:
+        url = source.shown(source.prefix.removesuffix("/"))
+        raise NotFound(f"there is nothing at {url}: no such object, and nothing below it")
 
 
 def _file(
@@ -189,32 +211,24 @@ def _file(
     from ingest.planning.plan import Transfer as Send
     from ingest.sync import send_one
 
+    sizes: list[int] = []
+
     def operations(call: Asked, how: Transfer) -> Iterator[Operation]:
-        start, key = _named(call, source)
-        end, target = _named(call, destination, key.rpartition("/")[2])
+        start, key = named(call, source)
+        end, target = named(call, destination, key.rpartition("/")[2])
         if not key or not target:
-            raise UsageError(f"{source} names no single file", hint="for a directory: --recursive")
+            told = source.path if isinstance(source, LocalPath) else source
+            raise UsageError(f"{told} names no single file", hint="for a directory: --recursive")
         try:
             one = Send(start.entry(key), target, "new")
         except BucketNotFound:
             raise
         except NotFound as error:
             raise NotFound(error.message, hint="for a directory: --recursive") from None
+        sizes.append(one.source.size)
         return send_one(start, end, one, replace(options, content=call.content()), how)
 
-    run(ctx, values, operations)
-
-
-def _named(call: Asked, location: Location, name: str = "") -> tuple[Tree, str]:
-    """Return the tree that one file is in, and its key there; a directory gets ``name``."""
-    from ingest.trees import LocalTree, StoreTree
-
-    if isinstance(location, ObjectUrl):
-        key = location.key if location.name or not name else location.key + name
-        return StoreTree(call.store(location.bucket)), key
-    if location.is_directory:
-        return LocalTree(location.path), name
-    return LocalTree(location.path.parent), location.path.name
+    run(ctx, values, operations, lambda _: iter(sizes))
 
 
 COMMANDS = (upload, download, sync, cp, mv)

@@ -69,9 +69,6 @@ def reach(clients: Clients, bucket: str | None) -> Iterator[Check]:
 def _endpoint(clients: Clients, bucket: str | None) -> tuple[Check, str | None]:
     """Return the check and, where it did not fail, the endpoint's URL."""
     try:
-        given = clients.connection.endpoint_url
-        if given is not None and (malformed := _malformed(given)):
-            return Check("endpoint", "failed", *malformed), None
         url = clients.client().meta.endpoint_url
         finding = f"{url}, provider {clients.provider.name}, region {clients.region}"
     except Exception as error:  # noqa: BLE001 - translated
@@ -81,22 +78,6 @@ def _endpoint(clients: Clients, bucket: str | None) -> tuple[Check, str | None]:
         finding += ": it has the bucket in it, which then goes before each key as well"
         return Check("endpoint", "warning", finding, "leave the bucket out of --endpoint-url"), url
     return Check("endpoint", "ok", finding), url
-
-
-def _malformed(url: str) -> tuple[str, str] | None:
-    """Return what is wrong with a URL, and the cure; one that may have a secret is not shown."""
-    if not {"@", "?", "#"}.isdisjoint(url):
-        return "the endpoint has a user, a query or a fragment", "give scheme, host and port alone"
-    if "://" not in url:
-        return f"{url!r} has no scheme", f"write http://{url} or https://{url}"
-    try:
-        where = urlsplit(url)
-        whole = where.scheme in {"http", "https"} and where.hostname and where.port != 0
-    except ValueError:
-        whole = False
-    if whole:
-        return None
-    return f"{url!r} is no address of an S3 API", "write http:// or https://, a host and a port"
 
 
 def _port_of(where: SplitResult) -> int:

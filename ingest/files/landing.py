@@ -299,7 +299,7 @@ class Landing:
         where = os.path.join(self._root, path)  # noqa: PTH118 - shown as it was given
         left = {part.number for part in missing}
         resumable = identity is not None
-        return Partial(where, size, missing, target, fd, release, resumable, len(parts), left)
+        return Partial(where, size, parts, missing, target, fd, release, resumable, left)
 
     @contextlib.contextmanager
     def _inside(self, directory_path: str, path: str) -> Iterator[_Directory]:
@@ -357,18 +357,19 @@ class Part:
 class Partial:
     """A file that lands part by part, in any order and from any number of threads.
 
-    Behind the ``size`` bytes of content the partial file has a byte a part, set once the part is
-    written: so a later run knows what is missing, even after this one was killed.
+    ``parts`` are all of it, ``missing`` those that were not there when it was opened. Behind the
+    ``size`` bytes of content the partial file has a byte a part, set once the part is written: so
+    a later run knows what is missing, even after this one was killed.
     """
 
     where: str
     size: int
+    parts: tuple[Part, ...]
     missing: tuple[Part, ...]
     _target: _Target
     _fd: int
     _release: Callable[[], None]
     _resumable: bool
-    _parts: int
     _left: set[int]
     _ended: bool = field(default=False, init=False)
     _users: int = field(default=1, init=False)
@@ -402,6 +403,14 @@ class Partial:
         self._put(b"\1", self.size + part.number)
         with self._lock:
             self._left.discard(part.number)
+
+    def read_part(self, part: Part) -> Iterator[bytes]:
+        """Yield the content of a part that was written. Raises as ``write_part`` does."""
+        for start in range(0, part.size, _READ_BYTES):
+            size = min(_READ_BYTES, part.size - start)
+            with self._used():
+                piece = os.pread(self._fd, size, part.offset + start)
+            yield piece
 
     def commit(
         self,
@@ -438,15 +447,21 @@ class Partial:
 
     def close(self) -> None:
         """Leave the partial file to a later run, or remove it where there is nothing to keep."""
-        self._end(keep=self._resumable and len(self._left) < self._parts)
+        self._end(keep=self._resumable and len(self._left) < len(self.parts))
 
     def _put(self, content: ReadableBuffer, offset: int) -> None:
+        with self._used():
+            _write_at(self._fd, content, offset)
+
+    @contextlib.contextmanager
+    def _used(self) -> Iterator[None]:
+        """Keep the file open meanwhile; translate the errors. Raises where it was ended."""
         with self._lock:
             if self._ended:
                 raise StoreError(f"cannot write {self.where!r}: it was ended")
             self._users += 1
         try:
-            _write_at(self._fd, content, offset)
+            yield
         except OSError as error:
             raise failure(self.where, error) from None
         finally:

@@ -8,7 +8,14 @@ from typing import Any
 
 from obstore.exceptions import UnauthenticatedError
 
-from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, StoreError
+from ingest.errors import (
+    BucketNotFound,
+    CredentialsRefused,
+    IngestError,
+    NotFound,
+    StoreError,
+    StoreUnreachable,
+)
 
 _REFUSALS = frozenset(
     {
@@ -23,8 +30,10 @@ _REFUSALS = frozenset(
     }
 )
 _REGION_HINT = "set REGION_NAME, or --region, to the region of the bucket"
+_POLICY_HINT = "the key may lack s3:GetObject, s3:PutObject, s3:DeleteObject or s3:ListBucket"
 _HINTS = {
-    "AccessDenied": "the key may lack s3:GetObject, s3:PutObject, s3:DeleteObject or s3:ListBucket",
+    "403": _POLICY_HINT,  # of a HEAD, whose answer has no text
+    "AccessDenied": _POLICY_HINT,
     "AuthorizationHeaderMalformed": _REGION_HINT,
     "ExpiredToken": "renew the temporary credentials",
     "IllegalLocationConstraintException": _REGION_HINT,
@@ -35,6 +44,55 @@ _HINTS = {
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
     "TemporaryRedirect": _REGION_HINT,
 }
+
+
+TRUST = "name the certificate of its authority, as a file, in SSL_CERT_FILE"
+_RENEW = "have the certificate renewed, or set this machine's clock"
+_CERTIFICATES = (
+    # What OpenSSL and rustls say, what it is to a person, and what to do.
+    ("local issuer|self-signed|UnknownIssuer", "its authority is not known here", TRUST),
+    ("certificate has expired|Expired", "it has expired", _RENEW),
+    ("not yet valid|NotValidYet", "it is not yet valid", _RENEW),
+    (
+        "mismatch|not valid for|doesn't match|NotValidForName",
+        "it is for another name",
+        "use a host name that the certificate is for",
+    ),
+    (
+        "CaUsedAsEndEntity",
+        "it is marked as an authority's, which a server may not use",
+        "have the server's own certificate marked CA:FALSE",
+    ),
+)
+_UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED|InvalidCertificate\(|SSL validation failed")
+_NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|InvalidMessage\(\s*InvalidContentType")
+
+
+def of_tls(text: str) -> tuple[str, str] | None:
+    """Return what a failure to speak TLS, as OpenSSL or rustls tells it, is, and the cure."""
+    if _NO_TLS.search(text):
+        return "no TLS is spoken there", "begin the endpoint with http://, or check the port"
+    if not (found := _UNTRUSTED.search(text)):
+        return None
+    reason = text[found.start() :]
+    for pattern, cause, cure in _CERTIFICATES:
+        if re.search(pattern, reason):
+            return f"the certificate is not trusted: {cause}", cure
+    return "the certificate is not trusted", TRUST
+
+
+_UNREACHED = (
+    # Of the system, as Python, Rust and botocore have it; their own words are kept.
+    (
+        "connection refused|could not connect to the endpoint",
+        "is the service running, and is this its address? ingest doctor tells more",
+    ),
+    (
+        "name or service not known|failed to lookup|nodename nor servname|name resolution",
+        "check the address, ENDPOINT_URL or --endpoint-url, and the network",
+    ),
+    ("no route to host|network is unreachable", "check the network, and a VPN if there is one"),
+)
 
 
 def error_of(what: str, code: str, message: str, status: int) -> IngestError:
@@ -50,6 +108,12 @@ def error_of(what: str, code: str, message: str, status: int) -> IngestError:
         kind = BucketNotFound
     elif code == "NoSuchKey" or status == HTTPStatus.NOT_FOUND:
         kind = NotFound
+    if not code and not status:
+        if found := of_tls(message):
+            return StoreError(f"{what}: {found[0]}", hint=found[1])
+        for pattern, hint in _UNREACHED:
+            if re.search(pattern, message, re.IGNORECASE):
+                return StoreUnreachable(f"{what}: {message}", hint=hint)
     said = ": ".join(filter(None, (code, message)))
     return kind(f"{what}: {said or f'HTTP {status}'}", hint=_HINTS.get(code))
 
@@ -84,13 +148,13 @@ def _answer(error: Exception) -> tuple[str, str, int]:
         return "", error.strerror, 0
     status = int(found[1]) if (found := _STATUS.search(text)) else 0
     code = found[1] if (found := _CODE.search(text)) else ""
-    if found := _MESSAGE.search(text):
-        return code, found[1], status
-    if code or status:
-        return code, "", status
+    message = found[1] if (found := _MESSAGE.search(text)) else ""
+    if code or message or status:
+        return code, message, status
     if "redirect without LOCATION" in text:
         return "PermanentRedirect", "the bucket is in another region", 0
-    return "", found[1] if (found := _SYSTEM.search(text)) else _cause(error), 0
+    found = _SYSTEM.search(text)
+    return "", text if of_tls(text) else found[1] if found else _cause(error), 0
 
 
 def _cause(error: Exception) -> str:

@@ -8,9 +8,11 @@ are not in the environment.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from obstore.exceptions import BaseError
 from obstore.store import S3Store as ObjectStore
@@ -20,7 +22,10 @@ from ingest.settings import AccessKey
 from ingest.storage import providers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from boto3.session import Session
+    from botocore.session import Session as BotocoreSession
     from mypy_boto3_s3 import S3Client
 
     from ingest.storage.providers import Provider
@@ -31,10 +36,14 @@ _making = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where an S3 API is and who asks. Without ``access_key``, AWS's chain finds the credentials.
+    """Where an S3 API is and who asks.
 
-    ``provider`` is a name of ``providers.names()``; by default the endpoint tells. ``patience_s``
-    is how long one small object may take, and how long one that fails is tried again.
+    Without ``access_key``, AWS's chain finds the credentials, and the profile's ``endpoint_url``,
+    ``region`` and ``addressing_style`` stand in for what is None here. ``provider`` is a name of
+    ``providers.names()``; by default the endpoint tells. ``path_style`` says whether the bucket
+    goes into the path of an address, or before the name of the host; by default the provider
+    tells. ``patience_s`` is how long one small object may take, and how long one that fails is
+    tried again.
     """
 
     endpoint_url: str | None = None
@@ -42,6 +51,7 @@ class Connection:
     access_key: AccessKey | None = field(default=None, repr=False)
     provider: str | None = None
     profile: str | None = None
+    path_style: bool | None = None
     patience_s: int = 120
 
 
@@ -50,11 +60,24 @@ class Clients:
 
     def __init__(self, connection: Connection) -> None:
         """Make nothing yet."""
-        self.connection = connection
-        self.provider: Provider = providers.choose(connection.provider, connection.endpoint_url)
-        self._session: Session | None = None
+        self._asked = connection
         self._client: S3Client | None = None
         self._chain: Any = None
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The connection, with what its profile adds. Raises ``SettingsError``."""
+        found = self._asked
+        if not found.access_key:
+            found = _with_profile(found, self._profile)
+        if found.endpoint_url is not None:
+            _refuse_malformed(found.endpoint_url)
+        return found
+
+    @cached_property
+    def provider(self) -> Provider:
+        """What to know of the provider. Raises ``SettingsError``."""
+        return providers.choose(self.connection.provider, self.connection.endpoint_url)
 
     @property
     def at(self) -> str:
@@ -65,14 +88,21 @@ class Clients:
     @property
     def region(self) -> str:
         """The region to sign for: the user's, the profile's, the provider's usual one."""
-        if self.connection.region:
-            return self.connection.region
-        of_profile = None if self.connection.access_key else self._boto3_session().region_name
-        return of_profile or self.provider.region
+        return self.connection.region or self.provider.region
 
     def is_path_style(self, bucket: str) -> bool:
         """Whether ``bucket`` goes into the path: a dot in a host would break its certificate."""
-        return self.provider.path_style or bool(self.connection.endpoint_url) or "." in bucket
+        return self._path_style or "." in bucket
+
+    @property
+    def _path_style(self) -> bool:
+        """Whether all buckets do; at an address that is not the provider's own, unless asked."""
+        if self.connection.path_style is not None:
+            return self.connection.path_style
+        endpoint_url = self.connection.endpoint_url
+        return self.provider.path_style or not (
+            endpoint_url is None or self.provider.serves(endpoint_url)
+        )
 
     def access_key(self) -> AccessKey:
         """Return the credentials as they are now; temporary ones are renewed."""
@@ -88,15 +118,17 @@ class Clients:
         credentials = self._static if self.connection.access_key else self._aws_chain()
         if self.provider.name == "aws":
             options["checksum_algorithm"] = "SHA256"
-        if self.connection.endpoint_url:
-            options["endpoint"] = self.connection.endpoint_url
+        path_style = self.is_path_style(bucket)
+        if endpoint_url := self.connection.endpoint_url:
+            # obstore takes the endpoint with the bucket in it, if not in the path.
+            options["endpoint"] = endpoint_url if path_style else _hosting(bucket, endpoint_url)
         patience_s = self.connection.patience_s
         try:
             return ObjectStore(
                 bucket,
                 region=self.region,
                 credential_provider=credentials,
-                virtual_hosted_style_request=not self.is_path_style(bucket),
+                virtual_hosted_style_request=not path_style,
                 client_options={
                     "allow_http": (self.connection.endpoint_url or "").startswith("http://"),
                     "connect_timeout": f"{_CONNECT_S}s",
@@ -124,20 +156,20 @@ class Clients:
     def _make_client(self) -> S3Client:
         from botocore.config import Config  # noqa: PLC0415 - loads boto3: see the module
 
-        session = self._boto3_session()
         key = self.connection.access_key
         checksums = self.provider.checksums
         # Not "auto": links to AWS would then name its global host, whatever the region.
         style: Literal["path", "virtual"]
-        style = "path" if self.provider.path_style or self.connection.endpoint_url else "virtual"
-        return session.client(
+        style = "path" if self._path_style else "virtual"
+        return self._session.client(
             "s3",
             endpoint_url=self.connection.endpoint_url,
             region_name=self.region,
             aws_access_key_id=key.access_key_id if key else None,
             aws_secret_access_key=key.secret_access_key if key else None,
             aws_session_token=key.session_token if key else None,
-            config=Config(
+            verify=_authorities(),
+            config=Config(  # type: ignore[call-arg]  # its types do not know the last but one
                 # urllib3 sends under this one, too: a store may stall for a while.
                 connect_timeout=_SEND_S,
                 read_timeout=_READ_S,
@@ -146,20 +178,30 @@ class Clients:
                 request_checksum_calculation=checksums,
                 response_checksum_validation=checksums,
                 retries={"mode": "standard", "total_max_attempts": 3},
+                # Those that count are in the connection: all clients are to ask the same store.
+                ignore_configured_endpoint_urls=True,
                 s3={"addressing_style": style, "payload_signing_enabled": False},
             ),
         )
 
-    def _boto3_session(self) -> Session:
-        if self._session is None:
-            import boto3  # noqa: PLC0415 - loads boto3: see the module
-            from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    @cached_property
+    def _profile(self) -> BotocoreSession:
+        """The profile that is named, here or by the environment, with what its files say."""
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - loads boto3: see the module
+        from botocore.session import Session  # noqa: PLC0415 - as above
 
-            try:
-                self._session = boto3.Session(profile_name=self.connection.profile)
-            except BotoCoreError as error:
-                raise SettingsError(f"AWS_PROFILE, or --profile: {error}") from None
-        return self._session
+        found = Session(profile=self._asked.profile)
+        try:
+            found.get_scoped_config()
+        except BotoCoreError as error:
+            raise SettingsError(f"AWS_PROFILE, or --profile: {error}") from None
+        return found
+
+    @cached_property
+    def _session(self) -> Session:
+        import boto3  # noqa: PLC0415 - as above
+
+        return boto3.Session(botocore_session=self._profile)
 
     def _static(self) -> Any:  # noqa: ANN401 - obstore's protocol
         key = self.access_key()
@@ -173,18 +215,79 @@ class Clients:
     def _aws_chain(self) -> Any:  # noqa: ANN401 - obstore's protocol
         """Look where AWS's tools do: profile, SSO, web identity, container, host."""
         if self._chain is None:
-            session = self._boto3_session()
             from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
             from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
 
             try:
-                self._chain = Boto3CredentialProvider(session)
+                self._chain = Boto3CredentialProvider(self._session)
             except BotoCoreError as error:
                 raise _no_credentials(str(error)) from None
             except ValueError:
                 nowhere = "neither in the environment nor in a profile, container or instance role"
                 raise _no_credentials(nowhere) from None
         return self._chain
+
+
+def _refuse_malformed(url: str) -> None:
+    """Raise ``SettingsError`` for what is no endpoint; one that may have a secret is not shown."""
+    if not {"@", "?", "#"}.isdisjoint(url):
+        raise SettingsError(
+            "the endpoint has a user, a query or a fragment",
+            hint="give scheme, host and port alone",
+        )
+    if "://" not in url:
+        raise SettingsError(
+            f"the endpoint {url!r} has no scheme", hint=f"write http://{url} or https://{url}"
+        )
+    try:
+        where = urlsplit(url)
+        whole = where.scheme in {"http", "https"} and where.hostname and where.port != 0
+    except ValueError:
+        whole = False
+    if not whole or not url.isascii() or not url.isprintable() or " " in url:
+        raise SettingsError(
+            f"the endpoint {url!r} is no address of an S3 API",
+            hint="write http:// or https://, a host and a port",
+        )
+
+
+def _with_profile(asked: Connection, profile: BotocoreSession) -> Connection:
+    """Return ``asked`` with what the files of AWS's tools say of the profile, where it is None."""
+    config: Any = profile.get_scoped_config()
+    services: Any = profile.full_config.get("services", {})
+    service = _section(services.get(config.get("services"), {}), "s3")
+    endpoint_url = service.get("endpoint_url") or config.get("endpoint_url")
+    style = _section(config, "s3").get("addressing_style", "")
+    path_style = {"path": True, "virtual": False}.get(style)
+    return replace(
+        asked,
+        endpoint_url=asked.endpoint_url or (endpoint_url and endpoint_url.rstrip("/")),
+        region=asked.region or profile.get_config_variable("region"),
+        path_style=path_style if asked.path_style is None else asked.path_style,
+    )
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, str]:
+    """Return the lines that are indented below ``name``, if there are any."""
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _authorities() -> str | None:
+    """Return the file that ``SSL_CERT_FILE`` names, in which boto3 alone does not look by itself.
+
+    It is what everything here trusts then; else ``AWS_CA_BUNDLE`` is heeded, but by boto3 alone.
+    """
+    import ssl  # noqa: PLC0415 - loads with boto3: see the module
+
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile if paths.cafile != paths.openssl_cafile else None
+
+
+def _hosting(bucket: str, endpoint_url: str) -> str:
+    """Return the address of ``bucket`` as a host of its own."""
+    parts = urlsplit(endpoint_url)
+    return parts._replace(netloc=f"{bucket}.{parts.netloc}").geturl()
 
 
 def _no_credentials(reason: str) -> SettingsError:

@@ -1,11 +1,9 @@
-"""A local file in parts: how large they are, and each as a body that is read while it is sent."""
+"""A local file in parts: how large they are, and each as blocks that are read while it is sent."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,9 +11,11 @@ from ingest.errors import StoreError
 from ingest.storage.etags import MIB, whole_mebibytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
     from io import FileIO
     from pathlib import Path
+
+    from ingest.storage.attempts import Stop
 
 _BLOCK = 256 << 10
 
@@ -100,11 +100,21 @@ class Source:
         except FileNotFoundError:
             raise self.changed() from None
         except OSError as error:
-            raise StoreError(f"{self.what}: cannot read {self.path}: {error.strerror}") from None
+            raise self._unreadable(error) from None
         if _identity(os.fstat(file.fileno())) != self.identity:
             file.close()
             raise self.changed()
         return file
+
+    def read(self, file: FileIO, block: memoryview) -> int:
+        """Read at most as much as ``block`` takes; return how much. Raises as ``open`` does."""
+        try:
+            count = file.readinto(block)
+        except OSError as error:
+            raise self._unreadable(error) from None
+        if not count:
+            raise self.changed()
+        return count
 
     def check(self) -> None:
         """Raise as ``open`` does."""
@@ -114,80 +124,41 @@ class Source:
         """Return the error for a file that changed."""
         return FileChanged(f"{self.what}: {self.path} changed while it was being read")
 
-
-class Halt(BaseException):
-    """Ends a request from within its body; what is an ``Exception`` there, botocore repeats."""
-
-
-class Stop:
-    """Ends the work of several threads: after the first failure, or when the caller cancels."""
-
-    def __init__(self, cancelled: threading.Event) -> None:
-        """Take the caller's event."""
-        self._cancelled = cancelled
-        self._failed = threading.Event()
-        self.failure: BaseException | None = None
-
-    def fail(self, failure: BaseException) -> None:
-        """End the work; the first failure is kept."""
-        self.failure = self.failure or failure
-        self._failed.set()
-
-    def check(self) -> None:
-        """Raise ``Halt`` once the work is to end."""
-        if self._failed.is_set() or self._cancelled.is_set():
-            raise Halt
-
-    def pause(self, seconds: float) -> None:
-        """Wait; raise ``Halt`` soon after the work is to end."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self.check()
-            self._failed.wait(min(left, 0.2))
-        self.check()
+    def _unreadable(self, error: OSError) -> StoreError:
+        return StoreError(f"{self.what}: cannot read {self.path}: {error.strerror}")
 
 
-class Window:
-    """A part of a file, as a file. It is read again for each attempt, and never held whole."""
+class PartReader:
+    """Reads parts of a file for one thread, a block at a time, into memory of its own."""
 
-    def __init__(self, file: FileIO, start: int, size: int, source: Source, stop: Stop) -> None:
-        """``file`` is no other window's; the part begins at ``start`` and has ``size`` bytes."""
-        self._file = file
-        self._start = start
-        self.size = size
-        self._at = 0
+    def __init__(self, source: Source, stop: Stop) -> None:
+        """Read from ``source`` until the work is to ``stop``."""
         self._source = source
         self._stop = stop
+        self._block = memoryview(bytearray(_BLOCK))
 
-    def read(self, size: int = -1) -> bytes:
-        """Return at most ``size`` bytes; raise ``Halt`` once the work is to end."""
-        self._stop.check()
-        left = self.size - self._at
-        wanted = left if size < 0 else min(left, size)
-        block = self._file.read(wanted)
-        if wanted and not block:
-            self._stop.fail(self._source.changed())
-            raise Halt
-        self._at += len(block)
-        return block
+    def blocks(
+        self, start: int, size: int, digest: hashlib._Hash
+    ) -> Generator[memoryview, None, None]:
+        """Yield the ``size`` bytes from ``start``, which ``digest`` is fed with as well.
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move within the part, as a file's ``seek`` does."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
-        self._at = base + offset
-        self._file.seek(self._start + self._at)
-        return self._at
+        A block is good until the next one is asked for. Raises ``FileChanged`` where the file is
+        another by now, ``StoreError`` where it cannot be read, ``Halt`` once the work is to end.
+        """
+        with self._source.open() as file:
+            file.seek(start)
+            while size:
+                self._stop.check()
+                count = self._source.read(file, self._block[:size])
+                digest.update(self._block[:count])
+                yield self._block[:count]
+                size -= count
 
-    def tell(self) -> int:
-        """Return the position within the part."""
-        return self._at
-
-    def md5(self) -> bytes:
-        """Return the MD5 of the whole part."""
-        self.seek(0)
+    def md5(self, start: int, size: int) -> bytes:
+        """Return the MD5 of the ``size`` bytes from ``start``. Raises as ``blocks`` does."""
         digest = hashlib.md5(usedforsecurity=False)
-        while block := self.read(_BLOCK):
-            digest.update(block)
+        for _ in self.blocks(start, size, digest):
+            pass
         return digest.digest()
 
 

@@ -39,6 +39,14 @@ class Provider:
     most_parts: int = 10_000
     region: str = "us-east-1"
 
+    def serves(self, endpoint_url: str) -> bool:
+        """Whether ``endpoint_url`` is of one of ``hosts``. Raises ``SettingsError`` for no URL."""
+        try:
+            host = (urlsplit(endpoint_url).hostname or "").lower()
+        except ValueError:
+            raise SettingsError(f"the endpoint {endpoint_url!r} is no URL") from None
+        return any(host == end or host.endswith(f".{end}") for end in self.hosts)
+
 
 PROVIDERS: tuple[Provider, ...] = (
     Provider(
@@ -89,11 +97,5 @@ def choose(name: str | None, endpoint_url: str | None) -> Provider:
         return _BY_NAME[name]
     if not endpoint_url:
         return _BY_NAME["aws"]
-    try:
-        host = (urlsplit(endpoint_url).hostname or "").lower()
-    except ValueError:
-        raise SettingsError(f"the endpoint {endpoint_url!r} is no URL") from None
-    for provider in PROVIDERS:
-        if any(host == end or host.endswith(f".{end}") for end in provider.hosts):
-            return provider
-    return _BY_NAME["other"]
+    known_by_host = (provider for provider in PROVIDERS if provider.serves(endpoint_url))
+    return next(known_by_host, _BY_NAME["other"])

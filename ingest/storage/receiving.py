@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import re
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import obstore
 
 from ingest.errors import StoreError
 from ingest.storage.base import Outcome
-from ingest.storage.bulk import ByteBudget, in_threads
-from ingest.storage.etags import (
-    etag_of_chunks,
-    etag_of_parts,
-    parts_in,
-    plausible_part_sizes,
-)
+from ingest.storage.bulk import ByteBudget
 from ingest.storage.sending import is_odd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store as ObjectStore
 
-    from ingest.files.landing import Landing, Part, Partial
+    from ingest.files.landing import Landing, Partial
     from ingest.storage.base import Entry, GetItem, Transfer
     from ingest.storage.connection import Clients
 
@@ -37,21 +29,10 @@ LARGE = 16 * 1024**2
 """Bytes from which an object is fetched in parts, so that it can be resumed."""
 _PART = 8 * 1024**2
 _PARTS_AT_ONCE = 6
-_CHUNK = 1024**2
-_LARGEST_PART = 64 * 1024**2
-"""An object in larger parts is fetched in smaller ones, and its hash not compared."""
 _HELD = 64 * 1024**2
 """Bytes of small objects that are held at one time, over all threads."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """The size of an object's parts, in bytes, and whether the store has told it."""
-
-    size: int
-    is_known: bool
 
 
 def told_part_size(client: S3Client, bucket: str, entry: Entry, count: int) -> int | None:
@@ -148,103 +129,37 @@ class Receiver:
                 return
         raise StoreError(f"what came has the hash {came}, the store's is {stored}")
 
-    def _get_large(self, item: GetItem) -> Outcome:
-        entry = item.entry
-        parts = self._parts(entry)
-        with self._landing.open(
-            item.path, entry.size, part_size=parts.size, identity=self._identity(entry)
-        ) as partial:
-            self._how.moved(entry.size - sum(part.size for part in partial.missing))
-            self._unfinished = partial
-            try:
-                digests = dict(
-                    in_threads(
-                        functools.partial(self._get_part, item, partial),
-                        partial.missing,
-                        _PARTS_AT_ONCE,
-                    )
-                )
-            except BaseException:
-                cancelled = self._how.cancelled.is_set()
-                if not (self._how.keep_cancelled if cancelled else self._how.keep_partial):
-                    partial.discard()
-                raise
-            landed = partial.commit(
-                mtime_ns=round(entry.modified * 1e9),
-                check=functools.partial(self._check_large, entry, parts, digests),
-            )
-        return Outcome(item.path, entry.size, existed=not landed)
-
-    def _identity(self, entry: Entry) -> str | None:
-        return f"{self._bucket}/{entry.key}/{entry.etag}" if entry.etag else None
-
-    def _parts(self, entry: Entry) -> _Parts:
-        """Find out in which parts the object was uploaded, to fetch it in the same ones.
-
-        The MD5 of each is then at hand when it arrives, and together they are the ETag.
-        """
-        count = parts_in(entry.etag or "")
-        if count is None:
-            return _Parts(_PART, is_known=False)
-        told = told_part_size(self._clients.client(), self._bucket, entry, count)
-        if told and told <= _LARGEST_PART:
-            # Where there is one part, this may be the whole of a store that took no notice.
-            return _Parts(told, is_known=count > 1)
-        guesses = plausible_part_sizes(entry.size, count)
-        size = next((each for each in guesses if each <= _LARGEST_PART), _PART)
-        return _Parts(size, is_known=False)
-
-    def _check_large(
-        self, entry: Entry, parts: _Parts, digests: dict[int, bytes], content: Iterator[bytes]
-    ) -> None:
-        """Compare what came with the object's ETag, if that tells; see ``Partial.commit``."""
-        etag, count = entry.etag or "", -(-entry.size // parts.size)
-        if _MD5.fullmatch(etag):
-            came = etag_of_chunks(content, None)
-            wrong = came != etag and not self._is_encrypted(entry.key)
-        elif parts_in(etag) != count:
-            return
-        elif len(digests) == count:
-            came = etag_of_parts(digests[number] for number in range(count))
-            wrong = came != etag and parts.is_known
-        else:
-            came = etag_of_chunks(content, parts.size)
-            wrong = came != etag and parts.is_known
-        if wrong:
-            raise StoreError(f"what came has the ETag {came}, the object's is {etag}")
-
     def _is_encrypted(self, key: str) -> bool:
         """Whether the store encrypts the object with a key of its own: its ETag is no MD5 then."""
         found = self._clients.client().head_object(Bucket=self._bucket, Key=key)
         own = found.get("ServerSideEncryption", "AES256") != "AES256"
         return own or "SSECustomerAlgorithm" in found
 
-    def _get_part(self, item: GetItem, partial: Partial, part: Part) -> tuple[int, bytes]:
-        """Fetch one part, by boto3: obstore refuses the ranges of servers that answer them 200.
+    def _get_large(self, item: GetItem) -> Outcome:
+        from ingest.storage.api import api_of  # noqa: PLC0415 - the daily run gets none
+        from ingest.storage.attempts import Stop  # noqa: PLC0415 - as above
+        from ingest.storage.receiving_parts import Receiving, Wanted, expected  # noqa: PLC0415
 
-        Returns the part's number and its MD5.
-        """
-        if self._how.cancelled.is_set():
-            raise StoreError("the transfer was stopped")
-        self._how.pace(part.size)
-        entry, end = item.entry, part.offset + part.size - 1
-        guard: Any = {"IfMatch": entry.etag} if entry.etag else {}
-        answer = self._clients.client().get_object(
-            Bucket=self._bucket, Key=entry.key, Range=f"bytes={part.offset}-{end}", **guard
-        )
-        # Some servers know no If-Match, and others no ranges.
-        if entry.etag and answer.get("ETag", "").strip('"') != entry.etag:
-            raise StoreError("it has changed since it was listed")
-        if answer.get("ContentRange") != f"bytes {part.offset}-{end}/{entry.size}":
-            raise StoreError(f"asked for bytes {part.offset}-{end}, the store sent others")
-        md5 = hashlib.md5(usedforsecurity=False)
-        partial.write_part(part, self._hashed(answer["Body"].iter_chunks(_CHUNK), md5))
-        self._how.moved(part.size)
-        return part.number, md5.digest()
-
-    def _hashed(self, chunks: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
-        for chunk in chunks:
-            if self._how.cancelled.is_set():
-                raise StoreError("the transfer was stopped")
-            digest.update(chunk)
-            yield chunk
+        entry, how = item.entry, self._how
+        identity = f"{self._bucket}/{entry.key}/{entry.etag}" if entry.etag else None
+        what = f"cannot read s3://{self._bucket}/{entry.key}{self._clients.at}"
+        with contextlib.closing(api_of(self._clients, self._bucket)) as api:
+            wanted = Wanted(api, what, entry, how, Stop(how.cancelled))
+            told = expected(wanted, _PART, multipart_etag=self._clients.provider.multipart_etag)
+            with self._landing.open(
+                item.path, entry.size, part_size=told.part_size, identity=identity
+            ) as partial:
+                how.moved(entry.size - sum(part.size for part in partial.missing))
+                self._unfinished = partial
+                receiving = Receiving(wanted, partial, told)
+                try:
+                    receiving.run(_PARTS_AT_ONCE)
+                except BaseException:
+                    cancelled = how.cancelled.is_set()
+                    if not (how.keep_cancelled if cancelled else how.keep_partial):
+                        partial.discard()
+                    raise
+                landed = partial.commit(
+                    mtime_ns=round(entry.modified * 1e9), check=lambda _: receiving.check()
+                )
+        return Outcome(item.path, entry.size, existed=not landed)

@@ -174,9 +174,9 @@ class S3Store:
         remaining = iter(keys)
         first = list(islice(remaining, _FEW))
         if len(first) < _FEW:
-            for key in first:
-                if not how.cancelled.is_set():
-                    yield self._delete(key)
+            # Not from this thread: while obstore waits for an answer, no Ctrl-C comes through.
+            few = (key for key in first if not how.cancelled.is_set())
+            yield from in_threads(self._delete, few, min(how.threads, len(first)))
             return
         batch = first + list(islice(remaining, _DELETE_BATCH - _FEW))
         while batch and not how.cancelled.is_set():

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,18 @@ class Writing:
             "ServerSideEncryption": self.sse,
             "SSEKMSKeyId": self.sse_kms_key_id,
             "ACL": self.acl,
+        }
+        return {name: value for name, value in asked.items() if value}
+
+    def headers(self, item: PutItem) -> dict[str, str]:
+        """Return the headers of a request that makes the object ``item``, by lower-case names."""
+        asked = {
+            "x-amz-storage-class": self.storage_class,
+            "x-amz-server-side-encryption": self.sse,
+            "x-amz-server-side-encryption-aws-kms-key-id": self.sse_kms_key_id,
+            "x-amz-acl": self.acl,
+            "content-type": item.content_type,
+            **{f"x-amz-meta-{name.lower()}": text for name, text in item.metadata.items()},
         }
         return {name: value for name, value in asked.items() if value}
 
@@ -197,32 +210,28 @@ class Sender:
             raise StoreError(f"the store has other bytes: MD5 {etag}, where {md5} was sent")
 
     def _put_large(self, item: PutItem, path: Path) -> Outcome:
-        from ingest.storage.multipart import upload_file  # noqa: PLC0415 - with boto3
+        from ingest.storage.api import api_of  # noqa: PLC0415 - the daily run sends no such file
+        from ingest.storage.multipart import exists, upload_file  # noqa: PLC0415 - as above
         from ingest.storage.parts import PartLimits  # noqa: PLC0415 - as above
+        from ingest.storage.uploads import Target  # noqa: PLC0415 - as above
 
-        headers = {
-            "ContentType": item.content_type,
-            "Metadata": dict(item.metadata),
-            **self._writing.copy_arguments(),
-        }
         if item.stat and _version(path.stat()) != _version(item.stat):
             raise StoreError(f"{path} changed since it was scanned")
-        client, provider = self._clients.client(), self._clients.provider
-        if not self._how.overwrite and is_there(client, self._bucket, item.key):
-            return Outcome(item.key, 0, existed=True)
-        done = upload_file(
-            client,
-            self._bucket,
-            item.key,
-            path,
-            headers=headers,
-            limits=PartLimits(smallest=provider.smallest_part, most_parts=provider.most_parts),
-            compare_etag=provider.multipart_etag,
-            keep_partial=self._how.keep_partial,
-            cancelled=self._how.cancelled,
-            progress=self._how.moved,
-            pace=self._how.pace,
-        )
+        provider = self._clients.provider
+        with closing(api_of(self._clients, self._bucket)) as api:
+            target = Target(api, self._bucket, item.key)
+            if not self._how.overwrite and exists(target, self._how.cancelled):
+                return Outcome(item.key, 0, existed=True)
+            done = upload_file(
+                *(target, path),
+                headers=self._writing.headers(item),
+                limits=PartLimits(smallest=provider.smallest_part, most_parts=provider.most_parts),
+                compare_etag=provider.multipart_etag,
+                keep_partial=self._how.keep_partial,
+                cancelled=self._how.cancelled,
+                progress=self._how.moved,
+                pace=self._how.pace,
+            )
         return Outcome(item.key, done.size)
 
 

@@ -82,8 +82,8 @@ def host_of(url: str) -> str:
 def _canonical_query(query: str) -> str:
     if not query:
         return ""
-    pairs = (pair.partition("=") for pair in query.split("&"))
-    return "&".join(sorted(f"{name}={value}" for name, _, value in pairs))
+    pairs = sorted(pair.partition("=")[::2] for pair in query.split("&"))
+    return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 def _signing_key(secret: str, scope: str) -> bytes:

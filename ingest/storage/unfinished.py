@@ -1,32 +1,24 @@
-"""Uploads in parts that were begun and neither completed nor aborted, as a store tells of them.
+"""Uploads in parts that were begun and neither completed nor aborted, by a boto3 client.
 
-Everything here takes a boto3 client; boto3 itself is not loaded with this module.
+boto3 itself is not loaded with this module. ``ingest.storage.uploads`` does without it.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from ingest.errors import StoreError
 from ingest.storage.answers import error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from mypy_boto3_s3 import S3Client
 
     from ingest.errors import IngestError
-    from ingest.storage.parts import Stop
-
-_T = TypeVar("_T")
-
-_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)
-_PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-_PASSING_CODES = frozenset({"BadDigest", "IncompleteBody", "RequestTimeout", "SlowDown"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +29,6 @@ class Unfinished:
     upload_id: str
     initiated: float
     storage_class: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPart:
-    """A part that the store has: bytes, its ETag as the store gave it, and its checksums."""
-
-    size: int
-    etag: str
-    checksums: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, answer: Mapping[str, Any], size: int) -> StoredPart:
-        """Take from an answer what completing the upload needs of this part."""
-        # Where boto3 sent a checksum with each part, S3 wants them all again on completion.
-        checksums = {
-            name: value
-            for name, value in answer.items()
-            if name.startswith("Checksum") and name not in {"ChecksumType", "ChecksumAlgorithm"}
-        }
-        return cls(size, answer["ETag"], checksums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,65 +135,11 @@ def unfinished_uploads(client: S3Client, bucket: str, prefix: str) -> Iterator[U
         options |= {"KeyMarker": following[0], "UploadIdMarker": following[1]}
 
 
-def stored_parts(target: Target, upload_id: str) -> dict[int, StoredPart]:
-    """Return the parts that the store has, by number; none where the upload is gone by now.
-
-    Errors are botocore's.
-    """
-    stored: dict[int, StoredPart] = {}
-    marker = 0
-    while True:
-        try:
-            page = target.client.list_parts(
-                **target.where, UploadId=upload_id, PartNumberMarker=marker
-            )
-        except client_errors() as error:
-            if code_of(error) == "NoSuchUpload":
-                return {}
-            raise
-        for part in page.get("Parts", ()):
-            stored[part["PartNumber"]] = StoredPart.of(part, part["Size"])
-        following = page.get("NextPartNumberMarker", 0)
-        if not page.get("IsTruncated") or following <= marker:
-            return stored
-        marker = following
-
-
-def retried(
-    call: Callable[[], _T], stop: Stop, before_again: Callable[[], None] = lambda: None
-) -> _T:
-    """Return what ``call`` does; after a failure that may pass wait, and call again.
-
-    Six attempts, half a minute in all. Raises botocore's last error, ``Halt`` once the work is to
-    end, and what ``before_again`` raises.
-    """
-    for pause in _PAUSES_S:
-        try:
-            return call()
-        except client_errors() as error:
-            if not may_pass(error):
-                raise
-        before_again()
-        stop.pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads requests, no secret
-    return call()
-
-
 def client_errors() -> tuple[type[Exception], ...]:
     """Return the errors that a client of boto3's raises."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - loads late
 
     return BotoCoreError, ClientError
-
-
-def may_pass(error: Exception) -> bool:
-    """Whether the same request may succeed later: no answer, or one that says so."""
-    from botocore.exceptions import ConnectionError as NoConnection  # noqa: PLC0415 - loads late
-    from botocore.exceptions import HTTPClientError  # noqa: PLC0415
-    from botocore.parsers import ResponseParserError  # noqa: PLC0415
-
-    if isinstance(error, (NoConnection, HTTPClientError, ResponseParserError)):
-        return True
-    return status_of(error) in _PASSING_STATUS or code_of(error) in _PASSING_CODES
 
 
 def code_of(error: Exception) -> str:

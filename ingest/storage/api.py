@@ -1,0 +1,335 @@
+"""Requests to the S3 API of one bucket, over kept-alive connections that threads share.
+
+For objects in parts: obstore knows neither parts that can be resumed nor ranges that a server
+answers with 200, and boto3 takes longer to load than 100 MiB take to travel, and copies what it
+reads three times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import xml.etree.ElementTree as ET
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from http.client import HTTPException
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from ingest.storage.answers import error_of
+from ingest.storage.base import Head
+from ingest.storage.signing import NOTHING, UNSIGNED, signed
+from ingest.storage.wire import Unreachable, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from http.client import HTTPMessage, HTTPResponse
+
+    from _typeshed import ReadableBuffer
+
+    from ingest.errors import IngestError
+    from ingest.settings import AccessKey
+    from ingest.storage.connection import Clients
+
+METADATA = "x-amz-meta-"
+"""What the names of headers begin with that are metadata."""
+_ANSWER_S = 60.0
+"""How long to wait each time for some bytes of an answer, or for some to be taken: a store may
+stall for a while."""
+_IDLE_S = 4.0
+"""How long a connection may have been idle: many servers hang up after five seconds."""
+_DOCUMENT = 16 * 1_048_576
+"""Bytes, well above what a document of 1,000 items takes."""
+_REFUSAL = 65_536
+_MOST_PATIENCE_S = 60.0
+"""How long to wait at most where the store says with ``Retry-After`` how long."""
+_PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_PASSING_CODES = frozenset(
+    "BadDigest IncompleteBody InternalError RequestTimeout ServiceUnavailable SlowDown".split()
+)
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class Failed(Exception):
+    """A request that was refused, or that was not answered.
+
+    ``code`` and ``message`` are the store's own, ``status`` is 0 where there was no answer.
+    ``passes`` says whether the same request may succeed later, ``wait_s`` how long the store asks
+    to be left alone until then.
+    """
+
+    def __init__(
+        self, code: str, message: str, status: int = 0, *, passes: bool = False, wait_s: float = 0.0
+    ) -> None:
+        """Take what is known of the failure."""
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+        self.passes = passes
+        self.wait_s = wait_s
+
+    def error(self, what: str) -> IngestError:
+        """Return the error that says ``what`` failed."""
+        return error_of(what, self.code, self.message, self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that was read to its end: its headers, whose names have no case, and its body."""
+
+    headers: HTTPMessage
+    body: bytes
+
+    @property
+    def etag(self) -> str:
+        """The ETag without quotes, empty where there is none."""
+        return self.headers.get("etag", "").strip('"')
+
+    @property
+    def size(self) -> int:
+        """The bytes of the object, as an answer to HEAD tells them. Raises ``Failed``."""
+        size = self.headers.get("content-length", "")
+        if not size.isdecimal():  # as where the head was cut short
+            raise Failed("", "the answer has no Content-Length", passes=True)
+        return int(size)
+
+    @property
+    def document(self) -> ET.Element:
+        """The body as XML. Raises ``Failed`` where it is none, or tells of an error."""
+        try:
+            root = ET.fromstring(self.body.strip())  # noqa: S314 - expat bounds what entities expand to
+        except ET.ParseError as error:
+            raise Failed("", f"the answer is no XML: {error}", passes=True) from None
+        if root.tag.rpartition("}")[2] == "Error":  # S3 may find out after it has said 200
+            raise _failure(self.headers, root, HTTPStatus.OK, "")
+        return root
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """``digest`` is that of ``content`` for the signature, ``answer_s`` a patience of its own."""
+
+    method: str
+    key: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    content: object = None
+    digest: str = NOTHING
+    answer_s: float | None = None
+
+
+class Api:
+    """The S3 API of a bucket. Methods may be called from any thread, and raise ``Failed``."""
+
+    def __init__(
+        self,
+        url: str,
+        region: str,
+        credentials: Callable[[], AccessKey],
+        *,
+        at: str = "",
+        answer_s: float = _ANSWER_S,
+    ) -> None:
+        """Open no connection yet.
+
+        ``url`` is the bucket's, without a slash at its end. ``credentials`` is asked before each
+        request, so that temporary keys can be renewed. ``at`` ends what errors say of where they
+        were. ``answer_s`` is how long to wait each time for some bytes to come, or to be taken.
+        """
+        self.at = at
+        self._address = url
+        self._region = region
+        self._credentials = credentials
+        self._answer_s = answer_s
+        self._idle: list[tuple[float, Wire]] = []
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connections; one that is in use, once it is not."""
+        self._closed = True
+        self._hang_up()
+
+    def call(  # noqa: PLR0913 - what a request is made of
+        self,
+        method: str,
+        key: str = "",
+        query: Mapping[str, str] = _NONE,
+        *,
+        headers: Mapping[str, str] = _NONE,
+        body: bytes = b"",
+        answer_s: float | None = None,
+    ) -> Answer:
+        """Send a small request, or one without a body, and return the whole answer.
+
+        ``answer_s`` is for what takes a store long.
+        """
+        digest = hashlib.sha256(body).hexdigest() if body else NOTHING
+        return self._whole(_Request(method, key, query, headers, body or None, digest, answer_s))
+
+    def head(self, key: str) -> Head:
+        """Return what the store tells of an object."""
+        answer = self.call("HEAD", key)
+        headers = {name.lower(): text for name, text in answer.headers.items()}
+        try:
+            modified = parsedate_to_datetime(headers.get("last-modified", "")).timestamp()
+        except ValueError as error:
+            raise Failed("", f"the answer cannot be read: {error}") from None
+        return Head(
+            key,
+            answer.size,
+            modified,
+            answer.etag or None,
+            headers.get("content-type"),
+            {
+                name.removeprefix(METADATA): text
+                for name, text in headers.items()
+                if name.startswith(METADATA)
+            },
+        )
+
+    def put(
+        self,
+        key: str,
+        query: Mapping[str, str],
+        content: Iterable[ReadableBuffer],
+        headers: Mapping[str, str],
+    ) -> Answer:
+        """Send ``content``, whose ``content-length`` is among the headers, piece by piece.
+
+        The signature does not cover it: the ETag of the answer is to be compared. What ``content``
+        raises is passed on, but for ``OSError``.
+        """
+        return self._whole(_Request("PUT", key, query, headers, content, UNSIGNED))
+
+    @contextmanager
+    def get(self, key: str, headers: Mapping[str, str] = _NONE) -> Iterator[HTTPResponse]:
+        """Ask for an object; within ``with``, ``fill`` reads its content."""
+        with self._exchange(_Request("GET", key, _NONE, headers)) as (_, answer):
+            yield answer
+
+    def _whole(self, request: _Request) -> Answer:
+        with self._exchange(request) as (wire, answer):
+            return Answer(answer.headers, wire.body(answer, _DOCUMENT))
+
+    @contextmanager
+    def _exchange(self, request: _Request) -> Iterator[tuple[Wire, HTTPResponse]]:
+        """Send a request and give its answer; read to its end, the connection is used again."""
+        url = self._url(request.key, request.query)
+        headers = signed(
+            *(request.method, url, self._credentials(), self._region),
+            headers=request.headers,
+            payload_hash=request.digest,
+        )
+        try:
+            with self._wire(request.answer_s) as wire:
+                wire.send(request.method, url, headers, request.content)
+                answer = wire.answer()
+                if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+                    raise _refusal(answer, wire.body(answer, _REFUSAL), self._region)
+                yield wire, answer
+                if not answer.isclosed() or answer.will_close:
+                    wire.close()
+        except Unreachable as error:
+            raise Failed("", str(error), passes=not error.is_final) from None
+
+    @contextmanager
+    def _wire(self, answer_s: float | None) -> Iterator[Wire]:
+        """Give a connection: the one that was used last, or a new one."""
+        wire = Wire(self._address, answer_s=answer_s) if answer_s else self._idle_wire()
+        try:
+            yield wire
+        except BaseException:
+            wire.close()
+            raise
+        if answer_s or self._closed:
+            wire.close()
+            return
+        with self._lock:
+            self._idle.append((time.monotonic(), wire))
+
+    def _idle_wire(self) -> Wire:
+        latest = time.monotonic() - _IDLE_S
+        with self._lock:
+            if self._idle and self._idle[-1][0] >= latest:
+                return self._idle.pop()[1]
+        self._hang_up()
+        return Wire(self._address, answer_s=self._answer_s)
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, wire in idle:
+            wire.close()
+
+    def _url(self, key: str, query: Mapping[str, str]) -> str:
+        url = f"{self._address}/{quote(_bytes(key))}" if key else self._address
+        asked = "&".join(f"{name}={quote(_bytes(query[name]), safe='')}" for name in sorted(query))
+        path = "" if urlsplit(url).path else "/"
+        return f"{url}{path}?{asked}" if asked else url
+
+
+def fill(answer: HTTPResponse, view: memoryview) -> None:
+    """Read exactly as many bytes of the content as ``view`` takes. Raises ``Failed``."""
+    filled = 0
+    while filled < len(view):
+        try:
+            size = answer.readinto(view[filled:])
+        except (OSError, HTTPException) as error:
+            raise Failed("", str(Unreachable(error)), passes=True) from None
+        if not size:
+            raise Failed("", "the answer was cut short", passes=True)
+        filled += size
+
+
+def ended(answer: HTTPResponse) -> bool:
+    """Whether there is nothing more to read. Raises ``Failed``."""
+    try:
+        return answer.isclosed() or not answer.read(1)
+    except (OSError, HTTPException) as error:
+        raise Failed("", str(Unreachable(error)), passes=True) from None
+
+
+def api_of(clients: Clients, bucket: str) -> Api:
+    """Return the API of ``bucket``. Raises ``SettingsError``."""
+    style = clients.is_path_style(bucket)
+    url = bucket_url(bucket, clients.connection.endpoint_url, clients.region, path_style=style)
+    return Api(url, clients.region, clients.access_key, at=clients.at)
+
+
+def bucket_url(bucket: str, endpoint_url: str | None, region: str, *, path_style: bool) -> str:
+    """Return the URL of a bucket, without a slash at its end; no endpoint is AWS itself."""
+    china = ".cn" if region.startswith("cn-") else ""
+    parts = urlsplit(endpoint_url or f"https://s3.{region}.amazonaws.com{china}")
+    name, path = quote(bucket, safe=""), parts.path.rstrip("/")
+    if path_style:
+        return f"{parts.scheme}://{parts.netloc}{path}/{name}"
+    return f"{parts.scheme}://{name}.{parts.netloc}{path}"
+
+
+def _refusal(answer: HTTPResponse, body: bytes, region: str) -> Failed:
+    try:
+        root = ET.fromstring(body)  # noqa: S314 - expat itself bounds what entities expand to
+    except ET.ParseError:  # to HEAD there is none
+        root = ET.Element("Error")
+    return _failure(answer.headers, root, answer.status, region)
+
+
+def _failure(headers: HTTPMessage, root: ET.Element, status: int, region: str) -> Failed:
+    code, message = root.findtext("{*}Code", ""), root.findtext("{*}Message", "")
+    there = headers.get("x-amz-bucket-region") or root.findtext("{*}Region", "")
+    if there and region and there != region:
+        message = "; ".join(filter(None, (message, f"the bucket is in {there}")))
+    asked = headers.get("retry-after", "")
+    wait_s = min(float(asked), _MOST_PATIENCE_S) if asked.isdecimal() else 0.0
+    passes = status in _PASSING_STATUS or code in _PASSING_CODES
+    return Failed(code, message, status, passes=passes, wait_s=wait_s)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
