@@ -104,7 +104,7 @@ _ROWS: tuple[tuple[str, Remedy], ...] = (
             "the bucket is served at another address: it is in another region, or the store "
             "wants the other addressing style",
             "give the bucket's region with --region, or the endpoint of that region with "
-            "--endpoint-url, where its name goes into the path",
+            "--endpoint-url; or choose the other --addressing-style",
         ),
     ),
     (

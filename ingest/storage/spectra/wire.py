@@ -8,9 +8,8 @@ times. A body is opened anew for each attempt.
 
 from __future__ import annotations
 
-import http.client
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
 from http import HTTPStatus
@@ -25,6 +24,7 @@ from urllib3.exceptions import HTTPError
 from ingest import __version__
 from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, StoreError
 from ingest.storage.spectra import documents
+from ingest.storage.spectra.headers import many_headers
 from ingest.storage.spectra.patience import Passing, Patience, after_s, retried
 from ingest.storage.spectra.signature import (
     amz_headers,
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 
 Parsed = TypeVar("Parsed")
 
-# A HEAD has a header for the checksum of each blob, and Python's client takes 100 headers at most;
-# before 3.15, nobody is asked how many.
-http.client._MAXHEADERS = max(http.client._MAXHEADERS, 100_000)  # type: ignore[attr-defined]  # noqa: SLF001
 _CONNECTIONS = 256
 """As many as there can be threads."""
 _UNREACHED_ATTEMPTS = 3
@@ -247,9 +244,10 @@ class Wire:
         patience = self.appliance.patience
         timeout = (within_s or patience.connect_s, within_s or patience.answer_s)
         try:
-            response = self._adapter.send(
-                self._prepared(request), stream=True, timeout=timeout, proxies=self._proxies
-            )
+            with many_headers() if request.method == "HEAD" else nullcontext():
+                response = self._adapter.send(
+                    self._prepared(request), stream=True, timeout=timeout, proxies=self._proxies
+                )
         except (RequestException, HTTPError) as error:
             self._failed(request, error)
         self._has_answered = True
