@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import CredentialsRefused, StoreError, UsageError
-from ingest.storage.answers import translate
+from ingest.storage.answers import client_errors, code_of, translate
+from ingest.storage.api import Failed, api_of
 from ingest.storage.base import Outcome
 from ingest.storage.s3 import S3Store
-from ingest.storage.unfinished import (
-    abort_uploads,
-    client_errors,
-    code_of,
-    stale_uploads,
-    unfinished_uploads,
-)
-from ingest.versions import delete_versions, is_absent, list_versions
+from ingest.storage.uploads import abort_uploads, stale_uploads, unfinished_uploads
+from ingest.storage.versions import delete_versions, list_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,13 +25,15 @@ if TYPE_CHECKING:
 
     from ingest.errors import IngestError
     from ingest.storage.connection import Clients
-    from ingest.storage.unfinished import Unfinished
+    from ingest.storage.uploads import Unfinished
 
 LONGEST_EXPIRY_S = 604_800
 """Seven days: S3 takes no signature of version 4 for longer."""
 
 _UNITS_S = {"d": 86_400, "h": 3_600, "m": 60}
 _BUCKETS_A_PAGE = 1_000
+_NO_UPLOADS = frozenset({"MethodNotAllowed", "NotImplemented", "XNotImplemented"})
+_NO_SUCH_CALL = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.METHOD_NOT_ALLOWED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +160,17 @@ def _emptied(clients: Clients, bucket: str) -> Iterator[Outcome]:
     else:
         for version, error in delete_versions(clients, bucket, versions):
             yield Outcome(version.key, 0, error)
-    client = clients.client()
+    api = api_of(clients, bucket)
     try:
-        for upload, error in abort_uploads(client, bucket, unfinished_uploads(client, bucket, "")):
+        for upload, error in abort_uploads(api, bucket, unfinished_uploads(api, "")):
             yield Outcome(upload.key, 0, error)
-    except client_errors() as error:
-        # rclone answers so where there are none.
-        if not is_absent(error) and code_of(error) != "NoSuchUpload":
-            raise _error(clients, "list the unfinished uploads of", bucket, error) from None
+    except Failed as failed:
+        # A store that knows no such uploads has none.
+        if failed.code not in _NO_UPLOADS and failed.status not in _NO_SUCH_CALL:
+            what = f"cannot list the unfinished uploads of s3://{bucket}{clients.at}"
+            raise failed.error(what) from None
+    finally:
+        api.close()
 
 
 def presign_get(clients: Clients, bucket: str, key: str, expires_s: int = 3600) -> str:
@@ -223,12 +224,12 @@ def clean_up(
     Yields each with None, or with the error where it failed; with ``dry_run`` nothing is aborted.
     Raises ``BucketNotFound``, ``CredentialsRefused`` and ``StoreError``.
     """
-    client = clients.client()
-    stale = stale_uploads(client, bucket, prefix, older_than_s)
-    if dry_run:
-        yield from ((upload, None) for upload in stale)
-    else:
-        yield from abort_uploads(client, bucket, stale)
+    with closing(api_of(clients, bucket)) as api:
+        stale = stale_uploads(api, bucket, prefix, older_than_s)
+        if dry_run:
+            yield from ((upload, None) for upload in stale)
+        else:
+            yield from abort_uploads(api, bucket, stale)
 
 
 def parse_age(text: str) -> int:

@@ -30,7 +30,7 @@ from ingest.settings import DEFAULT_LAKE, calendar_day
 from ingest.storage.connection import Clients, Connection
 from ingest.storage.local import LocalStore
 from ingest.storage.s3 import S3Store
-from ingest.versions import Version, delete_versions, list_versions
+from ingest.storage.versions import Version, delete_versions, list_versions
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ingest.files.scan import Problem
     from ingest.operation import Status
     from ingest.settings import Settings
-    from ingest.versions import Deleted
+    from ingest.storage.versions import Deleted
 
 _FOLDERS = {
     dataset.folder: dataset

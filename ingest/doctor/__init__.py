@@ -23,15 +23,14 @@ from ingest.doctor.remedies import CHECKSUMS, Check, failure
 from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, StoreError
 from ingest.pacing import Backoff
 from ingest.storage import providers
-from ingest.storage.answers import translate
+from ingest.storage.answers import client_errors, translate
 from ingest.storage.base import PLAIN, PutItem
 from ingest.storage.bulk import in_threads
 from ingest.storage.connection import Clients
 from ingest.storage.listing import list_objects
 from ingest.storage.pages import ListingStyle, Place
 from ingest.storage.s3 import S3Store
-from ingest.storage.unfinished import client_errors
-from ingest.versions import delete_versions, list_versions
+from ingest.storage.versions import delete_versions, list_versions
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -161,3 +161,25 @@ def _cause(error: Exception) -> str:
     """Return the end of obstore's first line, where it says what was wrong."""
     first = str(error).partition("\n")[0]
     return first.rpartition(" - ")[2] if " - " in first else first
+
+
+def client_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that a client of boto3's raises."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - loads late
+
+    return BotoCoreError, ClientError
+
+
+def code_of(error: Exception) -> str:
+    """Return the store's code, empty where it gave none."""
+    return str(_response(error).get("Error", {}).get("Code", ""))
+
+
+def status_of(error: Exception) -> int:
+    """Return the HTTP status, 0 where there was no answer."""
+    return int(_response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _response(error: Exception) -> dict[str, Any]:
+    # An error of the connection has the field, too: it is None.
+    return getattr(error, "response", None) or {}

@@ -15,13 +15,12 @@ import obstore
 from obstore.exceptions import InvalidPathError
 
 from ingest.errors import BucketNotFound, IngestError, NotFound, StoreError
-from ingest.storage.answers import error_of, translate
+from ingest.storage.answers import code_of, error_of, translate
 from ingest.storage.base import PLAIN, Entry, Head, Outcome, Transfer
 from ingest.storage.bulk import in_threads
 from ingest.storage.etags import is_md5, parts_in, plausible_part_sizes
 from ingest.storage.receiving import Receiver, told_part_size
 from ingest.storage.sending import Sender, Writing, fits_xml, is_odd, is_there
-from ingest.storage.unfinished import code_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -12,11 +12,10 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import CredentialsRefused
-from ingest.storage.answers import error_of, translate
+from ingest.storage.answers import client_errors, code_of, error_of, status_of, translate
 from ingest.storage.base import PLAIN
 from ingest.storage.bulk import in_threads
 from ingest.storage.sending import fits_xml
-from ingest.storage.unfinished import client_errors, code_of, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
