@@ -328,6 +328,19 @@ def test_what_is_lost_after_the_job_has_ended_comes_in_another(
     assert files(tmp_path) == {"a": b"content"}
 
 
+def test_another_part_than_was_asked_for_never_lands(tmp_path: Path) -> None:
+    """As from a proxy that takes no notice of a range, where there is no checksum to tell."""
+    with Blackpearl() as pearl:
+        store = store_on(pearl, fill(pearl, {"a": b"content"}, checksum_type="NONE"))
+        pearl.rules += [
+            Rule(Truncate(3), "GET", "/a", "offset"),
+            Rule(Answer(200, code="", message="cont"), "GET", "/a", "offset", times=None),
+        ]
+        failed = errors(get(store, tmp_path))
+        assert "not the part asked for" in failed["a"]
+    assert files(tmp_path) == {}
+
+
 def test_more_than_the_blob_has_never_lands(tmp_path: Path) -> None:
     with Blackpearl(checksum_type="NONE") as pearl:
         store = store_on(pearl, fill(pearl, {"a": b"content"}))

@@ -301,7 +301,9 @@ def test_a_delete_tells_what_the_appliance_refused(pearl: Blackpearl) -> None:
 def test_a_delete_that_is_refused_is_told_of_each(pearl: Blackpearl) -> None:
     store = fill(pearl, ["a", "b"])
     pearl.rules.append(Rule(Answer(403, "AccessDenied", "no"), "POST"))
-    outcomes = list(store.delete_many("ab"))
+    pearl.rules.append(Rule(Answer(403, "AccessDenied", "no"), "DELETE"))
+    outcomes = list(store.delete_many(["a", "b", "a\x01b"]))
+    assert len(outcomes) == 3
     for outcome in outcomes:
         assert isinstance(outcome.error, CredentialsRefused)
         assert f"ds3://{store.bucket}/{outcome.key}" in str(outcome.error)

@@ -15,8 +15,9 @@ from faultproxy import Answer, Before, DropAnswer, DropRequest, Rule, Stall, Sta
 from ingest.errors import StoreError
 from ingest.storage.base import PutItem, Transfer
 from ingest.storage.spectra import upload
-from ingest.storage.spectra.jobs import JobOptions
-from ingest.storage.spectra.patience import Patience
+from ingest.storage.spectra.jobs import JobOptions, Wanted
+from ingest.storage.spectra.patience import Patience, Stop
+from ingest.storage.spectra.place import Place
 from pearls import AT_ONCE, errors, item, not_waiting, put, store_on, text
 from stores import OLD, write
 
@@ -585,6 +586,20 @@ def test_a_file_of_which_a_part_is_there_and_that_was_written_to_since_is_not_mi
         failed = [each.key for each in store.resume(job, items) if each.error]
         assert failed == ["a"]
         assert pearl.contents(bucket) == {"b": b"content", "c/d": b""}
+
+
+@pytest.mark.parametrize("content", [b"longer", b"less"], ids=["longer", "shorter"])
+def test_a_file_that_has_another_size_than_the_job_has_is_not_sent(
+    tmp_path: Path, content: bytes
+) -> None:
+    with Blackpearl() as pearl:
+        store = store_on(pearl)
+        place = Place(store.wire, store.bucket)
+        job = store.jobs.begin(place, "PUT", [Wanted("a", 5)], JobOptions(), Stop())
+        path = write(tmp_path, {"a": content}) / "a"
+        (outcome,) = store.resume(store.jobs.resume(job.id), [item(path)])
+        assert "the job has 5 bytes of it" in str(outcome.error)
+        assert pearl.contents(store.bucket) == {}
 
 
 def test_the_same_transfer_goes_on_with_the_job_it_has_left(tree: list[PutItem]) -> None:

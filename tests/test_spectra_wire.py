@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blackpearl import Blackpearl
-from faultproxy import Answer, Rule
+from faultproxy import Answer, DropAnswer, Rule
 from ingest.errors import CredentialsRefused, IngestError, NotFound, StoreError
 from ingest.storage.base import Transfer
 from ingest.storage.spectra import appliance
+from ingest.storage.spectra.jobs import JobOptions, Wanted
 from ingest.storage.spectra.patience import Passing, Patience, Stop, after_s, retried
 from ingest.storage.spectra.place import Place
 from ingest.storage.spectra.store import SpectraStore
@@ -249,3 +250,17 @@ def test_jobs_are_listed_looked_at_and_ended(pearl: Blackpearl) -> None:
     found = jobs.find(job.id)
     assert found
     assert (found.request_type, found.status, found.bucket) == ("GET", job.status, store.bucket)
+
+
+def test_a_job_of_ones_own_is_not_taken_for_the_one_that_was_begun_unheard(
+    pearl: Blackpearl,
+) -> None:
+    """Two readers of one object: each has a job of its own."""
+    store = store_on(pearl)
+    pearl.put(store.bucket, "a", b"content")
+    place = Place(store.wire, store.bucket)
+    first = store.jobs.begin(place, "GET", [Wanted("a")], JobOptions(), Stop())
+    pearl.rules.append(Rule(DropAnswer(), "PUT", query="start_bulk_get"))
+    second = store.jobs.begin(place, "GET", [Wanted("a")], JobOptions(), Stop())
+    assert {first.id, second.id} == {job.id for job in pearl.jobs}
+    assert len(pearl.jobs) == 2
