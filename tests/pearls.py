@@ -73,6 +73,14 @@ def text(
     return PutItem(key, content, "text/plain", metadata or {})
 
 
+def filled(pearl: Blackpearl, contents: dict[str, bytes], **policy: Any) -> str:
+    """Return a new bucket in which somebody else has put these."""
+    bucket = pearl.new_bucket(**policy)
+    for key, content in contents.items():
+        pearl.put(bucket, key, content)
+    return bucket
+
+
 def item(path: Path, key: str | None = None) -> PutItem:
     """A file as it is now, to be written under its name."""
     return PutItem(key or path.name, path, "application/octet-stream", {}, path.stat())

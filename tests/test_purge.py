@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faultproxy import Answer, Before, FaultProxy, Rule, StallAnswer
-from ingest import versions
 from ingest.purge import Days
+from ingest.storage import versions
 from runs import (
     COMMITTED,
     DAY,

@@ -17,7 +17,7 @@ from ingest.storage.spectra.patience import Passing, Patience, Stop, after_s, re
 from ingest.storage.spectra.place import Place
 from ingest.storage.spectra.store import SpectraStore
 from ingest.storage.spectra.wire import Appliance, Wire
-from pearls import AT_ONCE, KEY, errors, put, store_on, text, wire_of
+from pearls import AT_ONCE, KEY, errors, not_waiting, put, store_on, text, wire_of
 from tinys3 import certify
 
 if TYPE_CHECKING:
@@ -34,10 +34,14 @@ def pearl() -> Iterator[Blackpearl]:
 # The way
 
 
-def test_an_endpoint_that_refuses_is_named_and_tried_a_short_while() -> None:
-    store = SpectraStore("bucket", Wire(Appliance("http://127.0.0.1:1", KEY, patience=AT_ONCE)))
+def test_an_endpoint_that_refuses_is_named_and_tried_a_short_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = not_waiting(monkeypatch)
+    store = SpectraStore("bucket", Wire(Appliance("http://127.0.0.1:1", KEY)))
     with pytest.raises(StoreError, match=r"at http://127\.0\.0\.1:1: Connection refused"):
         list(store.list())
+    assert len(waits) == 2
     failed = errors(put(store, [text("a")], Transfer()))
     assert "ds3://bucket/a at http://127.0.0.1:1: Connection refused" in failed["a"]
 
@@ -90,11 +94,13 @@ def test_a_certificate_is_trusted_where_its_authority_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = certify(tmp_path)
+    waits = not_waiting(monkeypatch)
     with Blackpearl(certificate=certificate) as pearl:
         assert pearl.endpoint.startswith("https://")
         with pytest.raises(StoreError, match=r"(?i)certificate verify failed"):
             appliance.list_buckets(wire_of(pearl))
         assert not pearl.requests
+        assert not waits
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
         store = store_on(pearl)
         assert not errors(put(store, [text("a")]))
