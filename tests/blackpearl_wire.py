@@ -215,6 +215,8 @@ class _Connection(socketserver.StreamRequestHandler):
         # Before it is written: whoever has read it may ask on another connection what it did.
         if reply.delivered and len(body) == len(reply.body):
             reply.delivered()
+            with self.server.changed:
+                self.server.changed.notify_all()
         self.wfile.write(data)
         return whole
 
