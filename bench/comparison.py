@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shlex
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from cases import FASTEST, OURS
-from measuring import REPOSITORY, machine, verdict
+from measuring import REPOSITORY, machine, markdown, middle, own_peak, verdict
 from tools import Job
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from cases import Bench, Case, Goal, Results
     from measuring import Finished
 
-_LIBRARIES = ("obstore", "boto3", "urllib3", "click")
+_LIBRARIES = ("boto3", "certifi", "click")
 _NAMES = {"seconds": "wall", "cpu_seconds": "CPU", "peak_mb": "peak memory"}
 _UNITS = {"seconds": "s", "cpu_seconds": "s", "peak_mb": "MB"}
 
@@ -68,8 +66,8 @@ def _text(bench: Bench, case: Case, results: Results) -> str:
             (
                 name,
                 f"{median(wall):.2f} ({min(wall):.2f}-{max(wall):.2f})",
-                f"{_median(runs, 'cpu_seconds'):.2f}",
-                f"{_median(runs, 'peak_mb'):.0f}",
+                f"{middle(runs, 'cpu_seconds'):.2f}",
+                f"{middle(runs, 'peak_mb'):.0f}",
                 *beside,
             )
         )
@@ -78,7 +76,7 @@ def _text(bench: Bench, case: Case, results: Results) -> str:
     count = len(next(iter(results.values())))
     commands = "\n".join(_commands(bench, case))
     return (
-        f"## {case.title}\n\n{_table(rows)}\n\n{_table(goals)}\n\n"
+        f"## {case.title}\n\n{markdown(rows)}\n\n{markdown(goals)}\n\n"
         f"Medians of {count}; `--only {case.name}`. {machine()}.\n\n```\n{commands}\n```\n"
     )
 
@@ -91,17 +89,14 @@ def documentation(bench: Bench, sections: Sequence[Section], *, full: bool) -> s
         for number, goal in enumerate(case.goals):
             goals.append(("" if number else case.title, *_judged(goal, section.results)))
     ours = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    unit = 1 if sys.platform == "darwin" else 1024
-    own_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     circumstances = (
-        f"Machine: {machine()}. Beside us: {bench.peers.versions}. We with {ours}. The process "
-        f"that measures had {own_mb:.0f} MB, below which no peak can be seen.\n"
+        f"Machine: {machine()}. Beside us: {bench.peers.versions}. We with {ours}. {own_peak()}\n"
     )
     more = "" if full else "A million local files were not measured either: that is `--full`.\n"
     parts = [
         "# Transfers beside other tools\n",
         f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}.\n",
-        f"{_table(goals)}\n",
+        f"{markdown(goals)}\n",
         _METHOD,
         f"{_NOT_MEASURED}{more}",
         circumstances,
@@ -117,7 +112,7 @@ def _judged(goal: Goal, results: Results) -> tuple[str, str, str]:
         text = f"{what} at most {goal.most:g} {unit}"
     else:
         text = f"{what} at most {goal.most:g} of {goal.beside}"
-    ours = _median(results[goal.ours], goal.measure)
+    ours = middle(results[goal.ours], goal.measure)
     if goal.beside is None:
         return text, f"{ours:.3g} {unit}", verdict(met=ours <= goal.most)
     peers = {name: runs for name, runs in results.items() if name != goal.ours}
@@ -125,8 +120,8 @@ def _judged(goal: Goal, results: Results) -> tuple[str, str, str]:
         peers = {name: runs for name, runs in peers.items() if name == goal.beside}
     if not peers:
         return text, "not measured", ""
-    name = min(peers, key=lambda name: _median(peers[name], goal.measure))
-    ratio = ours / _median(peers[name], goal.measure)
+    name = min(peers, key=lambda name: middle(peers[name], goal.measure))
+    ratio = ours / middle(peers[name], goal.measure)
     named = f" ({name})" if goal.beside == FASTEST else ""
     return text, f"{ratio:.2f}{named}", verdict(met=ratio <= goal.most)
 
@@ -144,17 +139,6 @@ def _commands(bench: Bench, case: Case) -> list[str]:
 
 def _ratios(ours: list[Finished], theirs: list[Finished]) -> tuple[str, str]:
     wall, cpu = (
-        _median(ours, measure) / _median(theirs, measure) for measure in ("seconds", "cpu_seconds")
+        middle(ours, measure) / middle(theirs, measure) for measure in ("seconds", "cpu_seconds")
     )
     return f"{wall:.2f}", f"{cpu:.2f}"
-
-
-def _median(runs: list[Finished], measure: str) -> float:
-    return float(median(getattr(run, measure) for run in runs))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)

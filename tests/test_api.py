@@ -13,7 +13,7 @@ import pytest
 from ingest.errors import BucketNotFound, CredentialsRefused, NotFound, StoreError
 from ingest.settings import AccessKey
 from ingest.storage import api as api_module
-from ingest.storage.api import Answer, Api, Failed, bucket_url, ended, fill
+from ingest.storage.api import Answer, Api, Failed, bucket_url
 from stores import store_of
 from tinys3 import Answer as Told
 from tinys3 import Asked, certify, refusal, serve
@@ -236,8 +236,8 @@ class TestConnections:
                 assert api.call("GET").body == b"body"
                 with api.get("a") as answer:
                     content = bytearray(4)
-                    fill(answer, memoryview(content))
-                    assert ended(answer)
+                    answer.fill(memoryview(content))
+                    assert answer.at_end()
                     assert content == b"body"
         assert connections.opened == 1
 
@@ -261,7 +261,7 @@ class TestConnections:
         with closing(api_at(connections.url)) as api:
             with api.get("a") as one, api.get("b") as other:
                 for answer in (one, other):
-                    fill(answer, memoryview(bytearray(4)))
+                    answer.fill(memoryview(bytearray(4)))
             for _ in range(3):
                 api.call("GET")
         assert connections.opened == 2
@@ -273,7 +273,7 @@ class TestConnections:
         api = api_at(connections.url)
         with api.get("a") as answer:
             api.close()
-            fill(answer, memoryview(bytearray(4)))
+            answer.fill(memoryview(bytearray(4)))
 
 
 def test_content_that_is_shorter_than_it_should_be_may_pass(connections: Connections) -> None:
@@ -282,7 +282,7 @@ def test_content_that_is_shorter_than_it_should_be_may_pass(connections: Connect
         pytest.raises(Failed, match="cut short") as raised,
         api.get("a") as answer,
     ):
-        fill(answer, memoryview(bytearray(5)))
+        answer.fill(memoryview(bytearray(5)))
     assert raised.value.passes
 
 

@@ -10,6 +10,7 @@ import pytest
 from ingest.connecting import bucket_name, connection
 from ingest.errors import SettingsError, UsageError
 from ingest.settings import AccessKey
+from ingest.storage.api import api_of
 from ingest.storage.connection import Clients, Connection
 from runs import files
 from stores import command, command_environment, contents, store_of, write
@@ -167,7 +168,7 @@ def test_a_profile_says_the_style(style: str, path_style: bool) -> None:  # noqa
 def test_an_endpoint_that_is_none_is_an_error_before_anything_is_asked(url: str) -> None:
     clients = Clients(Connection(url, "us-east-1", KEY))
     with pytest.raises(SettingsError, match="the endpoint "):
-        clients.objects("bucket")
+        api_of(clients, "bucket")
     with pytest.raises(SettingsError, match="the endpoint "):
         clients.client()
 
@@ -187,7 +188,7 @@ def test_one_variable_names_an_authority_to_all_that_connects(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
     write(tmp_path, {"file": b"content"})
     with serve(TinyS3(), certificate) as url:
-        # obstore, a connection of our own, boto3
+        # a connection of our own, boto3
         for words in (
             ["upload", "file", "s3://data/k"],
             ["ls", "s3://data"],

@@ -19,17 +19,17 @@ from urllib.parse import urlsplit
 
 from ingest import admin
 from ingest.doctor.reach import proxy_for, reach
-from ingest.doctor.remedies import CHECKSUMS, Check, failure
+from ingest.doctor.remedies import CHECKSUMS, failure
 from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, StoreError
 from ingest.pacing import Backoff
 from ingest.storage import providers
 from ingest.storage.answers import client_errors, translate
 from ingest.storage.base import PLAIN, PutItem
-from ingest.storage.bulk import in_threads
 from ingest.storage.connection import Clients
 from ingest.storage.listing import list_objects
 from ingest.storage.pages import ListingStyle, Place
 from ingest.storage.s3 import S3Store
+from ingest.storage.services import S3, Check
 from ingest.storage.versions import delete_versions, list_versions
 
 if TYPE_CHECKING:
@@ -70,11 +70,15 @@ def diagnose(clients: Clients, bucket: str | None = None, prefix: str = "") -> I
     yield from _skipped(last, done)
 
 
-def misconfigured(error: IngestError) -> Iterator[Check]:
-    """Yield one check for each of ``STEPS`` where ``error`` says that there is no connection."""
+def misconfigured(error: IngestError, scheme: str = S3) -> Iterator[Check]:
+    """Yield the check that ``error`` fails, which says that there is no connection.
+
+    Then, for what has S3's API, one for each of the other ``STEPS``.
+    """
     check = failure("endpoint", error)
     yield check
-    yield from _skipped(check, 1)
+    if scheme == S3:
+        yield from _skipped(check, 1)
 
 
 def _skipped(last: Check, done: int) -> Iterator[Check]:
@@ -304,8 +308,7 @@ class _Probe:
 
     def _read(self) -> Check:
         try:
-            # In a thread, as obstore does not heed Ctrl-C while it waits.
-            (stored,) = in_threads(self._store.read, [self._key], 1)
+            stored = self._store.read(self._key)
         except IngestError as error:
             return failure("read", error)
         if difference := self._difference(stored):

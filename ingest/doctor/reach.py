@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ingest.doctor import remedies
-from ingest.doctor.remedies import Check, failure, failure_of
+from ingest.doctor.remedies import failure, failure_of
 from ingest.errors import StoreError
 from ingest.storage.answers import TRUST, of_tls, translate
+from ingest.storage.services import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

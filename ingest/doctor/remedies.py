@@ -8,24 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ingest.errors import SettingsError, UsageError
+from ingest.storage.services import Check
 
 if TYPE_CHECKING:
     from ingest.errors import IngestError
-
-Status = Literal["ok", "warning", "failed", "skipped"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What one step found; ``cure`` is what to do about it, None where there is nothing to do."""
-
-    name: str
-    status: Status
-    finding: str
-    cure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +145,12 @@ _ROWS: tuple[tuple[str, Remedy], ...] = (
     ("(?i:could not connect|connection refused)", NOBODY_THERE),
     ("(?i:timed out|(read|connect) timeout)", NO_ANSWER),
     (
-        "(?i:connection aborted|remote end closed|connection reset|badstatusline)",
+        "(?i:connection aborted|remote end closed|hung up|cut short|connection reset|no HTTP/1"
+        "|badstatusline)",
         Remedy(
             "the service ends the connection",
             "begin --endpoint-url with https:// if the port wants TLS, else see the service's log",
         ),
-    ),
-    (
-        "error sending request",  # obstore's words
-        Remedy("the connection is not made", "check the steps before, and the service's log"),
     ),
     (
         "bytes came back where|does not show what was just written",

@@ -6,8 +6,6 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from obstore.exceptions import UnauthenticatedError
-
 from ingest.errors import (
     BucketNotFound,
     CredentialsRefused,
@@ -49,7 +47,7 @@ _HINTS = {
 TRUST = "name the certificate of its authority, as a file, in SSL_CERT_FILE"
 _RENEW = "have the certificate renewed, or set this machine's clock"
 _CERTIFICATES = (
-    # What OpenSSL and rustls say, what it is to a person, and what to do.
+    # What OpenSSL says, what it is to a person, and what to do.
     ("local issuer|self-signed|UnknownIssuer", "its authority is not known here", TRUST),
     ("certificate has expired|Expired", "it has expired", _RENEW),
     ("not yet valid|NotValidYet", "it is not yet valid", _RENEW),
@@ -69,7 +67,7 @@ _NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|InvalidMessage\(\s*InvalidContentTyp
 
 
 def of_tls(text: str) -> tuple[str, str] | None:
-    """Return what a failure to speak TLS, as OpenSSL or rustls tells it, is, and the cure."""
+    """Return what a failure to speak TLS, as OpenSSL tells it, is, and the cure."""
     if _NO_TLS.search(text):
         return "no TLS is spoken there", "begin the endpoint with http://, or check the port"
     if not (found := _UNTRUSTED.search(text)):
@@ -82,7 +80,7 @@ def of_tls(text: str) -> tuple[str, str] | None:
 
 
 _UNREACHED = (
-    # Of the system, as Python, Rust and botocore have it; their own words are kept.
+    # Of the system, as Python and botocore have it; their own words are kept.
     (
         "connection refused|could not connect to the endpoint",
         "is the service running, and is this its address? ingest doctor tells more",
@@ -118,49 +116,22 @@ def error_of(what: str, code: str, message: str, status: int) -> IngestError:
     return kind(f"{what}: {said or f'HTTP {status}'}", hint=_HINTS.get(code))
 
 
-_CODE = re.compile(r"<Code>(.*?)</Code>", re.DOTALL)
-_MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
-_STATUS = re.compile(r"status code: (\d{3})")
-_SYSTEM = re.compile(r'(?:message|error): "([^"]+)"')
-
-
 def translate(what: str, error: Exception) -> IngestError:
-    """Return the error of this package that says ``what`` failed, for obstore's or boto3's."""
+    """Return the error of this package that says ``what`` failed, for boto3's or the system's."""
     if isinstance(error, IngestError):
         return error
-    if isinstance(error, UnauthenticatedError):
-        return CredentialsRefused(f"{what}: {_cause(error)}", hint="renew the credentials")
     return error_of(what, *_answer(error))
 
 
 def _answer(error: Exception) -> tuple[str, str, int]:
-    """Return code, message and HTTP status of a store's answer; a failure on the way has no code.
-
-    obstore has no fields for them: they are read from its text, which quotes the answer.
-    """
-    response: dict[str, Any] = getattr(error, "response", None) or {}
-    if response:  # botocore.exceptions.ClientError
+    """Return the code, message and HTTP status of an answer; a failure on the way has no code."""
+    if response := _response(error):  # botocore.exceptions.ClientError
         answer = response.get("Error", {})
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return str(answer.get("Code", "")), str(answer.get("Message", "")), status
-    text = str(error)
     if isinstance(error, OSError) and error.strerror:
         return "", error.strerror, 0
-    status = int(found[1]) if (found := _STATUS.search(text)) else 0
-    code = found[1] if (found := _CODE.search(text)) else ""
-    message = found[1] if (found := _MESSAGE.search(text)) else ""
-    if code or message or status:
-        return code, message, status
-    if "redirect without LOCATION" in text:
-        return "PermanentRedirect", "the bucket is in another region", 0
-    found = _SYSTEM.search(text)
-    return "", text if of_tls(text) else found[1] if found else _cause(error), 0
-
-
-def _cause(error: Exception) -> str:
-    """Return the end of obstore's first line, where it says what was wrong."""
-    first = str(error).partition("\n")[0]
-    return first.rpartition(" - ")[2] if " - " in first else first
+    return "", str(error), 0
 
 
 def client_errors() -> tuple[type[Exception], ...]:

@@ -1,21 +1,20 @@
 """Requests to the S3 API of one bucket, over kept-alive connections that threads share.
 
-For objects in parts: obstore knows neither parts that can be resumed nor ranges that a server
-answers with 200, and boto3 takes longer to load than 100 MiB take to travel, and copies what it
-reads three times.
+boto3 takes longer to load than 100 MiB take to travel, and twenty times as long for a small object;
+it copies what it reads three times.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 import xml.etree.ElementTree as ET
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
-from http.client import HTTPException
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -27,13 +26,13 @@ from ingest.storage.wire import Unreachable, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from http.client import HTTPMessage, HTTPResponse
 
     from _typeshed import ReadableBuffer
 
     from ingest.errors import IngestError
     from ingest.settings import AccessKey
     from ingest.storage.connection import Clients
+    from ingest.storage.reply import Reply
 
 METADATA = "x-amz-meta-"
 """What the names of headers begin with that are metadata."""
@@ -51,6 +50,8 @@ _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset(
     "BadDigest IncompleteBody InternalError RequestTimeout ServiceUnavailable SlowDown".split()
 )
+_DATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -59,11 +60,18 @@ class Failed(Exception):
 
     ``code`` and ``message`` are the store's own, ``status`` is 0 where there was no answer.
     ``passes`` says whether the same request may succeed later, ``wait_s`` how long the store asks
-    to be left alone until then.
+    to be left alone until then, ``unreached`` that it has never answered so far.
     """
 
-    def __init__(
-        self, code: str, message: str, status: int = 0, *, passes: bool = False, wait_s: float = 0.0
+    def __init__(  # noqa: PLR0913 - what is known of a failure
+        self,
+        code: str,
+        message: str,
+        status: int = 0,
+        *,
+        passes: bool = False,
+        wait_s: float = 0.0,
+        unreached: bool = False,
     ) -> None:
         """Take what is known of the failure."""
         super().__init__(f"{code}: {message}")
@@ -72,6 +80,7 @@ class Failed(Exception):
         self.status = status
         self.passes = passes
         self.wait_s = wait_s
+        self.unreached = unreached
 
     def error(self, what: str) -> IngestError:
         """Return the error that says ``what`` failed."""
@@ -80,9 +89,9 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that was read to its end: its headers, whose names have no case, and its body."""
+    """An answer that was read to its end: its headers, by lower-case names, and its body."""
 
-    headers: HTTPMessage
+    headers: Mapping[str, str]
     body: bytes
 
     @property
@@ -97,6 +106,14 @@ class Answer:
         if not size.isdecimal():  # as where the head was cut short
             raise Failed("", "the answer has no Content-Length", passes=True)
         return int(size)
+
+    @property
+    def modified(self) -> float:
+        """When the object was written, in seconds of Unix time; 0 where that is not told."""
+        try:
+            return http_date(self.headers.get("last-modified", ""))
+        except ValueError:
+            return 0.0
 
     @property
     def document(self) -> ET.Element:
@@ -118,9 +135,10 @@ class _Request:
     key: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    content: object = None
+    content: bytes | Iterable[ReadableBuffer] | None = None
     digest: str = NOTHING
     answer_s: float | None = None
+    most: int = _DOCUMENT
 
 
 class Api:
@@ -143,10 +161,12 @@ class Api:
         """
         self.at = at
         self._address = url
+        self._root = url if urlsplit(url).path else f"{url}/"
         self._region = region
         self._credentials = credentials
         self._answer_s = answer_s
         self._idle: list[tuple[float, Wire]] = []
+        self._answered = False
         self._closed = False
         self._lock = threading.Lock()
 
@@ -163,21 +183,25 @@ class Api:
         *,
         headers: Mapping[str, str] = _NONE,
         body: bytes = b"",
+        digest: str | None = None,
         answer_s: float | None = None,
+        most: int = _DOCUMENT,
     ) -> Answer:
-        """Send a small request, or one without a body, and return the whole answer.
+        """Send a small request, or one without a body, and return the answer.
 
-        ``answer_s`` is for what takes a store long.
+        ``digest`` is the SHA-256 of the body where it is known, ``answer_s`` for what takes a store
+        long. Of a body of more than ``most`` bytes only so many are returned.
         """
-        digest = hashlib.sha256(body).hexdigest() if body else NOTHING
-        return self._whole(_Request(method, key, query, headers, body or None, digest, answer_s))
+        digest = digest or (hashlib.sha256(body).hexdigest() if body else NOTHING)
+        content = body or None
+        return self._whole(_Request(method, key, query, headers, content, digest, answer_s, most))
 
     def head(self, key: str) -> Head:
         """Return what the store tells of an object."""
         answer = self.call("HEAD", key)
-        headers = {name.lower(): text for name, text in answer.headers.items()}
+        headers = answer.headers
         try:
-            modified = parsedate_to_datetime(headers.get("last-modified", "")).timestamp()
+            modified = http_date(headers.get("last-modified", ""))
         except ValueError as error:
             raise Failed("", f"the answer cannot be read: {error}") from None
         return Head(
@@ -208,17 +232,19 @@ class Api:
         return self._whole(_Request("PUT", key, query, headers, content, UNSIGNED))
 
     @contextmanager
-    def get(self, key: str, headers: Mapping[str, str] = _NONE) -> Iterator[HTTPResponse]:
-        """Ask for an object; within ``with``, ``fill`` reads its content."""
-        with self._exchange(_Request("GET", key, _NONE, headers)) as (_, answer):
+    def get(
+        self, key: str, headers: Mapping[str, str] = _NONE, query: Mapping[str, str] = _NONE
+    ) -> Iterator[Reply]:
+        """Ask for an object; its content is to be read within ``with``."""
+        with self._exchange(_Request("GET", key, query, headers)) as (_, answer):
             yield answer
 
     def _whole(self, request: _Request) -> Answer:
         with self._exchange(request) as (wire, answer):
-            return Answer(answer.headers, wire.body(answer, _DOCUMENT))
+            return Answer(answer.headers, wire.body(answer, request.most))
 
     @contextmanager
-    def _exchange(self, request: _Request) -> Iterator[tuple[Wire, HTTPResponse]]:
+    def _exchange(self, request: _Request) -> Iterator[tuple[Wire, Reply]]:
         """Send a request and give its answer; read to its end, the connection is used again."""
         url = self._url(request.key, request.query)
         headers = signed(
@@ -230,13 +256,14 @@ class Api:
             with self._wire(request.answer_s) as wire:
                 wire.send(request.method, url, headers, request.content)
                 answer = wire.answer()
+                self._answered = True
                 if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
                     raise _refusal(answer, wire.body(answer, _REFUSAL), self._region)
                 yield wire, answer
-                if not answer.isclosed() or answer.will_close:
-                    wire.close()
+                wire.done(answer)
         except Unreachable as error:
-            raise Failed("", str(error), passes=not error.is_final) from None
+            passes = not error.is_final
+            raise Failed("", str(error), passes=passes, unreached=not self._answered) from None
 
     @contextmanager
     def _wire(self, answer_s: float | None) -> Iterator[Wire]:
@@ -268,38 +295,30 @@ class Api:
             wire.close()
 
     def _url(self, key: str, query: Mapping[str, str]) -> str:
-        url = f"{self._address}/{quote(_bytes(key))}" if key else self._address
+        url = f"{self._address}/{quote(_bytes(key))}" if key else self._root
         asked = "&".join(f"{name}={quote(_bytes(query[name]), safe='')}" for name in sorted(query))
-        path = "" if urlsplit(url).path else "/"
-        return f"{url}{path}?{asked}" if asked else url
-
-
-def fill(answer: HTTPResponse, view: memoryview) -> None:
-    """Read exactly as many bytes of the content as ``view`` takes. Raises ``Failed``."""
-    filled = 0
-    while filled < len(view):
-        try:
-            size = answer.readinto(view[filled:])
-        except (OSError, HTTPException) as error:
-            raise Failed("", str(Unreachable(error)), passes=True) from None
-        if not size:
-            raise Failed("", "the answer was cut short", passes=True)
-        filled += size
-
-
-def ended(answer: HTTPResponse) -> bool:
-    """Whether there is nothing more to read. Raises ``Failed``."""
-    try:
-        return answer.isclosed() or not answer.read(1)
-    except (OSError, HTTPException) as error:
-        raise Failed("", str(Unreachable(error)), passes=True) from None
+        return f"{url}?{asked}" if asked else url
 
 
 def api_of(clients: Clients, bucket: str) -> Api:
     """Return the API of ``bucket``. Raises ``SettingsError``."""
-    style = clients.is_path_style(bucket)
-    url = bucket_url(bucket, clients.connection.endpoint_url, clients.region, path_style=style)
-    return Api(url, clients.region, clients.access_key, at=clients.at)
+    connection, style = clients.connection, clients.is_path_style(bucket)
+    url = bucket_url(bucket, connection.endpoint_url, clients.region, path_style=style)
+    answer_s = min(_ANSWER_S, connection.patience_s)
+    return Api(url, clients.region, clients.access_key, at=clients.at, answer_s=answer_s)
+
+
+def http_date(text: str) -> float:
+    """Return what a header such as Last-Modified says, in seconds of Unix time.
+
+    Raises ``ValueError``. The standard library's reader of e-mail's dates takes long to load.
+    """
+    found = _DATE.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r} is no date of HTTP")
+    day, month, year, hour, minute, second = found.groups()
+    at = (int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second))
+    return datetime(*at, tzinfo=UTC).timestamp()
 
 
 def bucket_url(bucket: str, endpoint_url: str | None, region: str, *, path_style: bool) -> str:
@@ -312,7 +331,7 @@ def bucket_url(bucket: str, endpoint_url: str | None, region: str, *, path_style
     return f"{parts.scheme}://{name}.{parts.netloc}{path}"
 
 
-def _refusal(answer: HTTPResponse, body: bytes, region: str) -> Failed:
+def _refusal(answer: Reply, body: bytes, region: str) -> Failed:
     try:
         root = ET.fromstring(body)  # noqa: S314 - expat itself bounds what entities expand to
     except ET.ParseError:  # to HEAD there is none
@@ -320,7 +339,7 @@ def _refusal(answer: HTTPResponse, body: bytes, region: str) -> Failed:
     return _failure(answer.headers, root, answer.status, region)
 
 
-def _failure(headers: HTTPMessage, root: ET.Element, status: int, region: str) -> Failed:
+def _failure(headers: Mapping[str, str], root: ET.Element, status: int, region: str) -> Failed:
     code, message = root.findtext("{*}Code", ""), root.findtext("{*}Message", "")
     there = headers.get("x-amz-bucket-region") or root.findtext("{*}Region", "")
     if there and region and there != region:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -10,11 +11,16 @@ from typing import TYPE_CHECKING, TypeVar
 from ingest.storage.api import Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _T = TypeVar("_T")
 
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Between the attempts at a part of a large object: half a minute in all."""
+_SMALL_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 16.0, 16.0, 16.0, 16.0)
+"""Between those at a small object: a store may be busy for a minute."""
+
+_UNREACHED_TRIES = 4
 
 
 class Halt(Exception):
@@ -49,21 +55,35 @@ class Stop:
         self.check()
 
 
+def patiently(call: Callable[[], _T], stop: Stop, patience_s: float) -> _T:
+    """Return what ``call``, a request for a small object, does; see ``retried``."""
+    return retried(call, stop, pauses_s=_SMALL_S, patience_s=patience_s)
+
+
 def retried(
-    call: Callable[[], _T], stop: Stop, before_again: Callable[[], None] = lambda: None
+    call: Callable[[], _T],
+    stop: Stop,
+    before_again: Callable[[], None] = lambda: None,
+    *,
+    pauses_s: Sequence[float] = _PAUSES_S,
+    patience_s: float = math.inf,
 ) -> _T:
     """Return what ``call`` does; after a failure that may pass wait, and call again.
 
-    Six attempts, half a minute in all, or longer where the store asks for it. Raises the last
-    ``Failed``, ``Halt`` once the work is to end, and what ``before_again`` raises.
+    One attempt more than there are pauses, which are longer where the store asks for it, but none
+    after ``patience_s``, and few where it has never answered: then the address is more often wrong
+    than the store is busy. Raises the last ``Failed``, ``Halt`` once the work is to end, and what
+    ``before_again`` raises.
     """
-    for pause in _PAUSES_S:
+    end = time.monotonic() + patience_s
+    for number, pause in enumerate(pauses_s, 1):
         try:
             return call()
         except Failed as failed:
-            if not failed.passes:
-                raise
             asked_s = failed.wait_s
+            hopeless = failed.unreached and number == _UNREACHED_TRIES
+            if hopeless or not failed.passes or time.monotonic() + max(pause, asked_s) > end:
+                raise
         before_again()
         spread = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads requests, no secret
         stop.pause(max(spread, asked_s))

@@ -172,13 +172,28 @@ class Store(Lake, Protocol):
     def head(self, key: str) -> Head:
         """Return what is known of an object. Raises ``NotFound``."""
 
-    def part_size(self, entry: Entry) -> int | None:
-        """Return in what size, in bytes, the object's parts were sent, where the store tells."""
+    def has_content(self, entry: Entry, path: Path) -> bool | None:
+        """Whether an object has the content of the file, by what this kind of store alone tells.
+
+        None where it tells nothing. Raises ``OSError`` where the file cannot be read.
+        """
+
+    def stream(
+        self, key: str, offset: int = 0, length: int | None = None, version_id: str | None = None
+    ) -> Iterator[bytes]:
+        """Yield an object's content from ``offset`` on, at most ``length`` bytes, in pieces.
+
+        Of a version, where it is named. Raises ``NotFound``.
+        """
 
     def get_many(
         self, items: Iterable[GetItem], landing: Landing, how: Transfer = PLAIN
     ) -> Iterator[Outcome]:
         """Fetch each item into ``landing``, whole or not at all, with the object's time."""
+
+    @property
+    def copies_itself(self) -> bool:
+        """Whether ``copy_many`` moves no content through this machine."""
 
     def copies_from(self, other: object) -> str | None:
         """Return what ``CopyItem.bucket`` is for objects of the store ``other``.
@@ -187,4 +202,11 @@ class Store(Lake, Protocol):
         """
 
     def copy_many(self, items: Iterable[CopyItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
-        """Copy objects within the store, which moves no content through this machine."""
+        """Copy objects within the service."""
+
+    def delete_below(self, directory: str) -> bool | None:
+        """Delete all there is below ``directory``, which ends in ``/``, by one request.
+
+        Returns whether there was anything. None where the store has no such request, or it would
+        do more than that; then nothing is deleted.
+        """

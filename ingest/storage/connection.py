@@ -1,23 +1,18 @@
 """How to reach an S3 API: endpoint, region, credentials, and the clients that are made of them.
 
-``obstore`` is for object bodies and starts in a tenth of boto3's time. boto3 is loaded only where
-it is needed: for what obstore does not have, for keys it would change, and for credentials that
-are not in the environment.
+Objects go over connections of our own (``api``). boto3 is loaded only where it is needed: for
+copies, for deletes of many, and for credentials that are not in the environment.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from obstore.exceptions import BaseError
-from obstore.store import S3Store as ObjectStore
-
-from ingest.errors import SettingsError
+from ingest.errors import CredentialsRefused, SettingsError
 from ingest.settings import AccessKey
 from ingest.storage import providers
 
@@ -25,12 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from boto3.session import Session
+    from botocore.credentials import Credentials
     from botocore.session import Session as BotocoreSession
     from mypy_boto3_s3 import S3Client
 
     from ingest.storage.providers import Provider
 
-_CONNECT_S, _SEND_S, _READ_S = 5, 20, 60
+_SEND_S, _READ_S = 20, 60
 _making = threading.Lock()
 
 
@@ -62,7 +58,6 @@ class Clients:
         """Make nothing yet."""
         self._asked = connection
         self._client: S3Client | None = None
-        self._chain: Any = None
 
     @cached_property
     def connection(self) -> Connection:
@@ -105,46 +100,20 @@ class Clients:
         )
 
     def access_key(self) -> AccessKey:
-        """Return the credentials as they are now; temporary ones are renewed."""
+        """Return the credentials as they are now; temporary ones are renewed.
+
+        Raises ``SettingsError`` where there are none, ``CredentialsRefused`` where they cannot be
+        renewed.
+        """
         if self.connection.access_key:
             return self.connection.access_key
-        found = self._aws_chain()()
-        return AccessKey(found["access_key_id"], found["secret_access_key"], found["token"])
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - loads boto3: see the module
 
-    def objects(self, bucket: str, **options: Any) -> ObjectStore:  # noqa: ANN401 - obstore's own
-        """Return obstore's store for ``bucket``."""
-        # Given as a function even where they are known: obstore would mix keys given as arguments
-        # with a session token of the environment.
-        credentials = self._static if self.connection.access_key else self._aws_chain()
-        if self.provider.name == "aws":
-            options["checksum_algorithm"] = "SHA256"
-        path_style = self.is_path_style(bucket)
-        if endpoint_url := self.connection.endpoint_url:
-            # obstore takes the endpoint with the bucket in it, if not in the path.
-            options["endpoint"] = endpoint_url if path_style else _hosting(bucket, endpoint_url)
-        patience_s = self.connection.patience_s
         try:
-            return ObjectStore(
-                bucket,
-                region=self.region,
-                credential_provider=credentials,
-                virtual_hosted_style_request=not path_style,
-                client_options={
-                    "allow_http": (self.connection.endpoint_url or "").startswith("http://"),
-                    "connect_timeout": f"{_CONNECT_S}s",
-                    "timeout": f"{patience_s}s",
-                },
-                retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=patience_s)},
-                # Each object by a request of its own, which every store knows.
-                disable_bulk_delete=True,
-                # Said here, lest obstore takes it from variables of its own.
-                skip_signature=False,
-                unsigned_payload=False,
-                **options,
-            )
-        except BaseError as error:
-            reason = " ".join(str(error).partition("Debug source")[0].split())
-        raise SettingsError(f"the settings of the store make no sense: {reason}")
+            found = self._chain.get_frozen_credentials()
+        except BotoCoreError as error:
+            raise CredentialsRefused(str(error), hint="renew the credentials") from None
+        return AccessKey(found.access_key or "", found.secret_key or "", found.token)
 
     def client(self) -> S3Client:
         """Return the boto3 client, which threads may share."""
@@ -203,29 +172,19 @@ class Clients:
 
         return boto3.Session(botocore_session=self._profile)
 
-    def _static(self) -> Any:  # noqa: ANN401 - obstore's protocol
-        key = self.access_key()
-        return {
-            "access_key_id": key.access_key_id,
-            "secret_access_key": key.secret_access_key,
-            "token": key.session_token,
-            "expires_at": None,
-        }
+    @cached_property
+    def _chain(self) -> Credentials:
+        """What is found where AWS's tools look: profile, SSO, web identity, container, host."""
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
 
-    def _aws_chain(self) -> Any:  # noqa: ANN401 - obstore's protocol
-        """Look where AWS's tools do: profile, SSO, web identity, container, host."""
-        if self._chain is None:
-            from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
-            from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
-
-            try:
-                self._chain = Boto3CredentialProvider(self._session)
-            except BotoCoreError as error:
-                raise _no_credentials(str(error)) from None
-            except ValueError:
-                nowhere = "neither in the environment nor in a profile, container or instance role"
-                raise _no_credentials(nowhere) from None
-        return self._chain
+        try:
+            found = self._session.get_credentials()
+        except BotoCoreError as error:
+            raise _no_credentials(str(error)) from None
+        if found is None:
+            nowhere = "neither in the environment nor in a profile, container or instance role"
+            raise _no_credentials(nowhere)
+        return found
 
 
 def _refuse_malformed(url: str) -> None:
@@ -282,12 +241,6 @@ def _authorities() -> str | None:
 
     paths = ssl.get_default_verify_paths()
     return paths.cafile if paths.cafile != paths.openssl_cafile else None
-
-
-def _hosting(bucket: str, endpoint_url: str) -> str:
-    """Return the address of ``bucket`` as a host of its own."""
-    parts = urlsplit(endpoint_url)
-    return parts._replace(netloc=f"{bucket}.{parts.netloc}").geturl()
 
 
 def _no_credentials(reason: str) -> SettingsError:

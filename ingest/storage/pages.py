@@ -28,10 +28,10 @@ from ingest.storage.wire import Unreachable, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from http.client import HTTPResponse
     from typing import NoReturn
 
     from ingest.settings import AccessKey
+    from ingest.storage.reply import Reply
 
 PAGE = 1_000
 """The most names on a page."""
@@ -172,7 +172,7 @@ class Pages:
         )
         return f"{self._address}?{'&'.join(asked)}"
 
-    def _get(self, url: str) -> tuple[HTTPResponse, bytes]:
+    def _get(self, url: str) -> tuple[Reply, bytes]:
         """Return the answer to ``url`` with its body, and ask for what follows it."""
         try:
             self._wire = self._wire or Wire(self._address)
@@ -207,7 +207,7 @@ class Pages:
         place = self._place
         wire.send("GET", url, signed("GET", url, place.credentials(), place.region))
 
-    def _read(self, answer: HTTPResponse, body: bytes) -> Page:
+    def _read(self, answer: Reply, body: bytes) -> Page:
         status = answer.status
         try:
             root = ET.fromstring(body)  # noqa: S314 - expat itself bounds what entities expand to
@@ -228,7 +228,7 @@ class Pages:
         except ValueError as error:
             self.fail(f"the listing cannot be read: {error}")
 
-    def _refused(self, answer: HTTPResponse, code: str, message: str, region: str = "") -> NoReturn:
+    def _refused(self, answer: Reply, code: str, message: str, region: str = "") -> NoReturn:
         region = answer.headers.get("x-amz-bucket-region") or region
         where = f"the bucket is in {region}" if region and region != self._place.region else ""
         error = error_of(self._what, code, "; ".join(filter(None, (message, where))), answer.status)
@@ -237,7 +237,7 @@ class Pages:
         raise error
 
 
-def _asked_wait_s(answer: HTTPResponse) -> float:
+def _asked_wait_s(answer: Reply) -> float:
     """Return what ``Retry-After`` says in seconds; a date is not taken notice of, nor a day."""
     asked = answer.headers.get("retry-after", "")
     return min(float(asked), _MOST_PATIENCE_S) if asked.isdecimal() else 0.0

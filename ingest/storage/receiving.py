@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import re
 import threading
-from typing import TYPE_CHECKING, Any
-
-import obstore
+from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
+from ingest.storage.api import METADATA, Failed
+from ingest.storage.attempts import Stop, patiently
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget
-from ingest.storage.sending import is_odd
+from ingest.storage.sending import is_encrypted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mypy_boto3_s3 import S3Client
-    from obstore.store import S3Store as ObjectStore
-
     from ingest.files.landing import Landing, Partial
+    from ingest.storage.api import Answer, Api
     from ingest.storage.base import Entry, GetItem, Transfer
     from ingest.storage.connection import Clients
 
@@ -35,11 +32,10 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def told_part_size(client: S3Client, bucket: str, entry: Entry, count: int) -> int | None:
+def told_part_size(api: Api, entry: Entry, count: int) -> int | None:
     """Return the size, in bytes, of the ``count`` parts of an object, where the store tells."""
-    with contextlib.suppress(client.exceptions.ClientError):  # many stores do not
-        first = client.head_object(Bucket=bucket, Key=entry.key, PartNumber=1)
-        size = first["ContentLength"]
+    with contextlib.suppress(Failed):  # many stores do not
+        size = api.call("HEAD", entry.key, {"partNumber": "1"}).size
         if size and -(-entry.size // size) == count:
             return size
     return None
@@ -52,14 +48,15 @@ class Receiver:
         self,
         bucket: str,
         clients: Clients,
-        objects: ObjectStore,
+        api: Api,
         landing: Landing,
         how: Transfer,
     ) -> None:
         """Fetch from ``bucket`` into ``landing`` as ``how`` says."""
         self._bucket = bucket
         self._clients = clients
-        self._objects = objects
+        self._api = api
+        self._stop = Stop(how.cancelled)
         self._landing = landing
         self._how = how
         self._held = ByteBudget(_HELD)
@@ -75,9 +72,8 @@ class Receiver:
             self._unfinished.discard()
 
     def get(self, item: GetItem) -> Outcome:
-        """Fetch one item. Raises what obstore, boto3 and the file system raise."""
-        if self._how.cancelled.is_set():
-            raise StoreError("the transfer was stopped")
+        """Fetch one item. Raises ``Failed``, ``Halt``, and what the file system raises."""
+        self._stop.check()
         if item.entry.size >= LARGE:
             with self._large:
                 return self._get_large(item)
@@ -90,76 +86,58 @@ class Receiver:
     def _get_small(self, item: GetItem) -> Outcome:
         key, size = item.entry.key, item.entry.size
         self._how.pace(size)
-        content, etag, metadata, modified = self._fetch(key)
-        if len(content) != size:
-            raise StoreError(f"it has {len(content):,} bytes, but {size:,} when it was listed")
-        self._check(key, content, etag, metadata)
+        call = functools.partial(self._api.call, "GET", key, most=size + 1)
+        answer = patiently(call, self._stop, self._clients.connection.patience_s)
+        if len(answer.body) != size:
+            raise StoreError(
+                f"it has {self._api.head(key).size:,} bytes, but {size:,} when it was listed"
+            )
+        self._check(key, answer)
         # A listing often has the time to the millisecond, where this answer has whole seconds.
-        modified = max(modified, item.entry.modified)
-        landed = self._landing.write(item.path, content, mtime_ns=round(modified * 1e9))
+        modified = max(answer.modified, item.entry.modified)
+        landed = self._landing.write(item.path, answer.body, mtime_ns=round(modified * 1e9))
         self._how.moved(size)
         return Outcome(item.path, size, existed=not landed)
 
-    def _fetch(self, key: str) -> tuple[Any, str, Mapping[str, str], float]:
-        """Return an object's content, ETag, metadata and time."""
-        if is_odd(key):
-            answer = self._clients.client().get_object(Bucket=self._bucket, Key=key)
-            etag, metadata = answer["ETag"].strip('"'), answer["Metadata"]
-            return answer["Body"].read(), etag, metadata, answer["LastModified"].timestamp()
-        found = obstore.get(self._objects, key)
-        etag = (found.meta["e_tag"] or "").strip('"')
-        modified = found.meta["last_modified"].timestamp()
-        attributes: Any = found.attributes
-        return memoryview(found.bytes()), etag, attributes, modified
-
-    def _check(self, key: str, content: Any, etag: str, metadata: Mapping[str, str]) -> None:  # noqa: ANN401 - a buffer
+    def _check(self, key: str, answer: Answer) -> None:
         """Compare what came with the hash the store has of it, if it has one."""
-        stored = metadata.get("sha256", "")
+        stored = answer.headers.get(f"{METADATA}sha256", "")
         if _SHA256.fullmatch(stored):
-            came = hashlib.sha256(content).hexdigest()
+            came = hashlib.sha256(answer.body).hexdigest()
             if came == stored:
                 return
-        elif not _MD5.fullmatch(etag):
+        elif not _MD5.fullmatch(answer.etag):
             return
         else:
-            stored, came = etag, hashlib.md5(content, usedforsecurity=False).hexdigest()
-            if came == etag:
-                return
-            if self._is_encrypted(key):
+            stored = answer.etag
+            came = hashlib.md5(answer.body, usedforsecurity=False).hexdigest()
+            if came == stored or is_encrypted(self._api.call("HEAD", key).headers):
                 return
         raise StoreError(f"what came has the hash {came}, the store's is {stored}")
 
-    def _is_encrypted(self, key: str) -> bool:
-        """Whether the store encrypts the object with a key of its own: its ETag is no MD5 then."""
-        found = self._clients.client().head_object(Bucket=self._bucket, Key=key)
-        own = found.get("ServerSideEncryption", "AES256") != "AES256"
-        return own or "SSECustomerAlgorithm" in found
-
     def _get_large(self, item: GetItem) -> Outcome:
-        from ingest.storage.api import api_of  # noqa: PLC0415 - the daily run gets none
-        from ingest.storage.attempts import Stop  # noqa: PLC0415 - as above
+        # The daily run gets none.
         from ingest.storage.receiving_parts import Receiving, Wanted, expected  # noqa: PLC0415
 
         entry, how = item.entry, self._how
         identity = f"{self._bucket}/{entry.key}/{entry.etag}" if entry.etag else None
         what = f"cannot read s3://{self._bucket}/{entry.key}{self._clients.at}"
-        with contextlib.closing(api_of(self._clients, self._bucket)) as api:
-            wanted = Wanted(api, what, entry, how, Stop(how.cancelled))
-            told = expected(wanted, _PART, multipart_etag=self._clients.provider.multipart_etag)
-            with self._landing.open(
-                item.path, entry.size, part_size=told.part_size, identity=identity
-            ) as partial:
-                how.moved(entry.size - sum(part.size for part in partial.missing))
-                self._unfinished = partial
-                receiving = Receiving(wanted, partial, told)
-                try:
-                    receiving.run(_PARTS_AT_ONCE)
-                except BaseException:
-                    cancelled = how.cancelled.is_set()
-                    if not (how.keep_cancelled if cancelled else how.keep_partial):
-                        partial.discard()
-                    raise
-                landed = partial.commit(
-                    mtime_ns=round(entry.modified * 1e9), check=lambda _: receiving.check()
-                )
+        wanted = Wanted(self._api, what, entry, how, Stop(how.cancelled))
+        told = expected(wanted, _PART, multipart_etag=self._clients.provider.multipart_etag)
+        with self._landing.open(
+            item.path, entry.size, part_size=told.part_size, identity=identity
+        ) as partial:
+            how.moved(entry.size - sum(part.size for part in partial.missing))
+            self._unfinished = partial
+            receiving = Receiving(wanted, partial, told)
+            try:
+                receiving.run(_PARTS_AT_ONCE)
+            except BaseException:
+                cancelled = how.cancelled.is_set()
+                if not (how.keep_cancelled if cancelled else how.keep_partial):
+                    partial.discard()
+                raise
+            landed = partial.commit(
+                mtime_ns=round(entry.modified * 1e9), check=lambda _: receiving.check()
+            )
         return Outcome(item.path, entry.size, existed=not landed)

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
-from ingest.storage.api import Failed, ended, fill
+from ingest.storage.api import Failed
 from ingest.storage.attempts import Halt, Stop, retried
 from ingest.storage.bulk import in_threads
 from ingest.storage.etags import etag_of_chunks, etag_of_parts, is_md5, parts_in
@@ -19,13 +19,13 @@ from ingest.storage.hashing import FollowingHash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from http.client import HTTPResponse
 
     from _typeshed import ReadableBuffer
 
     from ingest.files.landing import Part, Partial
     from ingest.storage.api import Api
     from ingest.storage.base import Entry, Transfer
+    from ingest.storage.reply import Reply
 
 _PIECE = 256 << 10
 _LARGEST_PART = 64 << 20
@@ -216,7 +216,7 @@ class Receiving:
         return digest.digest() if digest else b""
 
     def _pieces(
-        self, answer: HTTPResponse, part: Part, memory: bytearray, digest: hashlib._Hash | None
+        self, answer: Reply, part: Part, memory: bytearray, digest: hashlib._Hash | None
     ) -> Iterator[memoryview]:
         """Yield the content of a part, each piece in memory that the next may use again.
 
@@ -227,16 +227,16 @@ class Receiving:
             self._wanted.stop.check()
             size = min(_PIECE, part.size - start)
             piece = view[start:][:size] if is_kept else view[:size]
-            fill(answer, piece)
+            answer.fill(piece)
             if not start:  # and not before: a head that was cut short looks like a whole one
                 self._check_head(answer, part)
             if digest:
                 digest.update(piece)
             yield piece
-        if not ended(answer):
+        if not answer.at_end():
             raise StoreError("more came than was asked for")
 
-    def _check_head(self, answer: HTTPResponse, part: Part) -> None:
+    def _check_head(self, answer: Reply, part: Part) -> None:
         """Raise ``StoreError`` for other bytes: some servers know no If-Match, others no ranges."""
         entry, last = self._wanted.entry, part.offset + part.size - 1
         if entry.etag and answer.headers.get("etag", "").strip('"') != entry.etag:

@@ -1,34 +1,41 @@
 """A bucket of an S3-compatible store.
 
-Object bodies travel through ``obstore``, which moves small objects ten times as fast as boto3. Its
-keys are not exact, so that an odd key goes through boto3, and so does everything obstore has not:
-parts of a large upload, canned ACLs, deletes by the thousand. ``sending`` sends what is to be
-written, ``receiving`` fetches; this module is the store that is made of them.
+Objects travel over connections of our own (``api``), which move a small one with a twentieth of the
+work that boto3 takes, under exactly the key it has. boto3 does what is rare, or long for the store:
+copies and deletes by the thousand. ``sending`` sends what is to be written, ``receiving`` fetches;
+this module is the store that is made of them.
 """
 
 from __future__ import annotations
 
+import functools
+import sys
+import threading
+import weakref
+from contextlib import ExitStack, closing
 from itertools import islice
-from typing import TYPE_CHECKING, Any
-
-import obstore
-from obstore.exceptions import InvalidPathError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ingest.errors import BucketNotFound, IngestError, NotFound, StoreError
 from ingest.storage.answers import code_of, error_of, translate
+from ingest.storage.api import Failed, api_of
+from ingest.storage.attempts import Halt, Stop, patiently
 from ingest.storage.base import PLAIN, Entry, Head, Outcome, Transfer
 from ingest.storage.bulk import in_threads
-from ingest.storage.etags import is_md5, parts_in, plausible_part_sizes
+from ingest.storage.etags import etag_of, is_md5, parts_in, plausible_part_sizes
 from ingest.storage.receiving import Receiver, told_part_size
-from ingest.storage.sending import Sender, Writing, fits_xml, is_odd, is_there
+from ingest.storage.sending import Sender, Writing, fits_xml, is_there
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from ingest.files.landing import Landing
     from ingest.storage.base import CopyItem, GetItem, Prefix, PutItem
     from ingest.storage.connection import Clients
     from ingest.storage.pages import Place
+
+_T = TypeVar("_T")
 
 _DELETE_BATCH = 1_000
 _FEW = 10
@@ -48,7 +55,10 @@ class S3Store:
         self.bucket = bucket
         self.clients = clients
         self._writing = writing or Writing()
-        self._objects = clients.objects(bucket, **self._writing.store_options())
+        clients.access_key()
+        self._stop = Stop(threading.Event())
+        self._api = api_of(clients, bucket)
+        weakref.finalize(self, self._api.close)
 
     @property
     def url(self) -> str:
@@ -63,53 +73,43 @@ class S3Store:
 
     def head(self, key: str) -> Head:
         """Return what is known of an object."""
-        try:
-            found = self.clients.client().head_object(Bucket=self.bucket, Key=key)
-        except Exception as error:  # noqa: BLE001 - translated
-            raise self._error("look at", key, error) from None
-        return Head(
-            key=key,
-            size=found["ContentLength"],
-            modified=found["LastModified"].timestamp(),
-            etag=found.get("ETag", "").strip('"') or None,
-            content_type=found.get("ContentType"),
-            # Header names have no case, and some servers write them as titles.
-            metadata={name.lower(): text for name, text in found.get("Metadata", {}).items()},
-        )
+        return self._asked("look at", key, functools.partial(self._api.head, key))
 
     def read(self, key: str) -> bytes:
         """Return an object's content."""
-        try:
-            if is_odd(key):
-                answer = self.clients.client().get_object(Bucket=self.bucket, Key=key)
-                return answer["Body"].read()
-            return bytes(obstore.get(self._objects, key).bytes())
-        except Exception as error:  # noqa: BLE001 - translated
-            raise self._error("read", key, error) from None
+        call = functools.partial(self._api.call, "GET", key, most=sys.maxsize)
+        return self._asked("read", key, call).body
 
-    def stream(self, key: str) -> Iterator[bytes]:
-        """Yield an object's content piece by piece. Raises ``NotFound``."""
-        try:
-            answer = self.clients.client().get_object(Bucket=self.bucket, Key=key)
-            yield from answer["Body"].iter_chunks(_PIECE)
-        except Exception as error:  # noqa: BLE001 - translated
-            raise self._error("read", key, error) from None
+    def stream(
+        self, key: str, offset: int = 0, length: int | None = None, version_id: str | None = None
+    ) -> Iterator[bytes]:
+        """Yield an object's content, or a part of it, piece by piece. Raises ``NotFound``."""
+        query = {"versionId": version_id} if version_id else {}
+        headers = {}
+        if offset or length is not None:
+            # A range beyond the end is refused, and one of no bytes cannot be written.
+            call = functools.partial(self._api.call, "HEAD", key, query)
+            size = self._asked("read", key, call).size
+            end = size if length is None else min(offset + length, size)
+            if offset >= end:
+                return
+            headers["range"] = f"bytes={offset}-{end - 1}"
+        with ExitStack() as stack:
+            answer = self._asked(
+                *("read", key),
+                lambda: stack.enter_context(self._api.get(key, headers, query)),
+            )
+            while piece := self._asked("read", key, lambda: answer.read(_PIECE)):
+                yield piece
 
     def names(self, directory: str) -> set[str]:
-        """Return the keys directly in ``directory``, without loading boto3 where all are plain."""
-        try:
-            listed = obstore.list_with_delimiter(self._objects, directory)["objects"]
-            return {entry["path"] for entry in listed}
-        except InvalidPathError:
-            # One odd key, put there by somebody else, makes obstore refuse the whole list.
-            found = self.list_directory(directory)
-            return {entry.key for entry in found if isinstance(entry, Entry)}
-        except Exception as error:  # noqa: BLE001 - translated
-            raise self._error("list", directory, error) from None
+        """Return the keys directly in ``directory``."""
+        found = self.list_directory(directory)
+        return {entry.key for entry in found if isinstance(entry, Entry)}
 
     def put_many(self, items: Iterable[PutItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
         """Write items side by side; a large file goes in parts, one such file after the other."""
-        sender = Sender(self.bucket, self.clients, self._objects, self._writing, how)
+        sender = Sender(self.bucket, self.clients, self._api, self._writing, how)
 
         def put(item: PutItem) -> Outcome:
             try:
@@ -123,7 +123,7 @@ class S3Store:
         self, items: Iterable[GetItem], landing: Landing, how: Transfer = PLAIN
     ) -> Iterator[Outcome]:
         """Fetch items side by side; a large object in parts, one such object after the other."""
-        receiver = Receiver(self.bucket, self.clients, self._objects, landing, how)
+        receiver = Receiver(self.bucket, self.clients, self._api, landing, how)
 
         def get(item: GetItem) -> Outcome:
             try:
@@ -157,10 +157,16 @@ class S3Store:
 
         return in_threads(copy, items, how.threads)
 
-    def part_size(self, entry: Entry) -> int | None:
-        """Return the size of the object's parts, where it has some and the store tells it."""
+    def has_content(self, entry: Entry, path: Path) -> bool | None:
+        """Compare the ETag with that of the file in the same parts, where the store tells them."""
         count = parts_in(entry.etag or "")
-        return told_part_size(self.clients.client(), self.bucket, entry, count) if count else None
+        told = count and told_part_size(self._api, entry, count)
+        return etag_of(path, told) == entry.etag if told else None
+
+    @property
+    def copies_itself(self) -> bool:
+        """True, within one endpoint and account."""
+        return True
 
     def copies_from(self, other: object) -> str | None:
         """Return the bucket of ``other`` where this service can copy from it by itself."""
@@ -173,7 +179,6 @@ class S3Store:
         remaining = iter(keys)
         first = list(islice(remaining, _FEW))
         if len(first) < _FEW:
-            # Not from this thread: while obstore waits for an answer, no Ctrl-C comes through.
             few = (key for key in first if not how.cancelled.is_set())
             yield from in_threads(self._delete, few, min(how.threads, len(first)))
             return
@@ -181,6 +186,10 @@ class S3Store:
         while batch and not how.cancelled.is_set():
             yield from self._delete_batch(batch, how)
             batch = list(islice(remaining, _DELETE_BATCH))
+
+    def delete_below(self, directory: str) -> bool | None:  # noqa: ARG002 - as every store's
+        """Return None: S3 has no directories."""
+        return None
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
         """Yield the objects below ``prefix``; ``ingest.storage.listing`` says what is checked."""
@@ -222,7 +231,8 @@ class S3Store:
         count = parts_in(origin.etag or "")
         if count is None or not self.clients.provider.multipart_copy:
             return usual
-        told = told_part_size(self.clients.client(), bucket, origin, count)
+        with closing(api_of(self.clients, bucket)) as api:
+            told = told_part_size(api, origin, count)
         likely = plausible_part_sizes(origin.size, count)
         return told or (likely[0] if likely else usual)
 
@@ -251,14 +261,13 @@ class S3Store:
 
     def _delete(self, key: str) -> Outcome:
         try:
-            if is_odd(key):
-                self.clients.client().delete_object(Bucket=self.bucket, Key=key)
-            else:
-                obstore.delete(self._objects, key)
-        except Exception as error:  # noqa: BLE001 - translated
-            failure = self._error("delete", key, error)
-            if isinstance(failure, BucketNotFound) or not isinstance(failure, NotFound):
-                return Outcome(key, 0, failure)
+            self._asked("delete", key, functools.partial(self._api.call, "DELETE", key))
+        except BucketNotFound as error:
+            return Outcome(key, 0, error)
+        except NotFound:
+            pass
+        except IngestError as error:
+            return Outcome(key, 0, error)
         return Outcome(key, 0)
 
     def _delete_batch(self, keys: Sequence[str], how: Transfer) -> Iterator[Outcome]:
@@ -289,8 +298,19 @@ class S3Store:
         what = f"cannot delete {self.url}/{key}{self.clients.at}"
         return error_of(what, problem.get("Code", ""), problem.get("Message", ""), 0)
 
+    def _asked(self, verb: str, key: str, call: Callable[[], _T]) -> _T:
+        """Return what ``call`` does, which may be called again. Raises this package's errors."""
+        try:
+            return patiently(call, self._stop, self.clients.connection.patience_s)
+        except Exception as error:  # noqa: BLE001 - translated
+            raise self._error(verb, key, error) from None
+
     def _error(self, verb: str, key: str, error: Exception) -> IngestError:
         what = f"cannot {verb} {self.url}/{key}"
+        if isinstance(error, Failed):
+            return error.error(f"{what}{self.clients.at}")
+        if isinstance(error, Halt):
+            error = StoreError("the transfer was stopped")
         if type(error) is StoreError and self.url not in error.message:
             return StoreError(f"{what}{self.clients.at}: {error.message}", hint=error.hint)
         return translate(f"{what}{self.clients.at}", error)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import hashlib
 import os
 import re
 import threading
-from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-
-import obstore
-from obstore.exceptions import AlreadyExistsError, PreconditionError
+from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
+from ingest.storage.api import METADATA, Failed
+from ingest.storage.attempts import Stop, patiently
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
-    from obstore.store import S3Store as ObjectStore
 
+    from ingest.storage.api import Api
     from ingest.storage.base import PutItem, Transfer
     from ingest.storage.connection import Clients
 
@@ -31,9 +32,7 @@ LARGE = 16 * 1024**2
 """Bytes from which a file goes in parts, so that it can be resumed."""
 _HELD = 64 * 1024**2
 """Bytes of small files that are held at one time, over all threads."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ODD = re.compile(r"(?:^|/)\.{0,2}(?:/|\Z)|[\x00-\x1f\x7f]")
-"""An empty segment, ``.`` or ``..``; or a control character."""
+_NO_XML = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -45,11 +44,6 @@ class Writing:
     sse: str | None = None
     sse_kms_key_id: str | None = None
     acl: str | None = None
-
-    def store_options(self) -> dict[str, str]:
-        """Return what obstore takes for a whole store."""
-        asked = {"server_side_encryption": self.sse, "sse_kms_key_id": self.sse_kms_key_id}
-        return {name: value for name, value in asked.items() if value}
 
     def copy_arguments(self) -> dict[str, str]:
         """Return the arguments of boto3's calls that make an object."""
@@ -69,24 +63,14 @@ class Writing:
             "x-amz-server-side-encryption-aws-kms-key-id": self.sse_kms_key_id,
             "x-amz-acl": self.acl,
             "content-type": item.content_type,
-            **{f"x-amz-meta-{name.lower()}": text for name, text in item.metadata.items()},
+            **{f"{METADATA}{name.lower()}": text for name, text in item.metadata.items()},
         }
         return {name: value for name, value in asked.items() if value}
 
 
-def is_odd(key: str) -> bool:
-    """Whether object_store would refuse or change ``key``: it normalises paths."""
-    return bool(_ODD.search(key))
-
-
-def has_controls(key: str) -> bool:
-    """Whether ``key`` has a control character, which object_store does not carry."""
-    return bool(_CONTROL.search(key))
-
-
 def fits_xml(key: str) -> bool:
     """Whether XML 1.0 can carry ``key``: no control character and no non-character."""
-    return not has_controls(key) and all(char not in "\ufffe\uffff" for char in key)
+    return not _NO_XML.search(key)
 
 
 def is_there(client: S3Client, bucket: str, key: str) -> bool:
@@ -110,14 +94,15 @@ class Sender:
         self,
         bucket: str,
         clients: Clients,
-        objects: ObjectStore,
+        api: Api,
         writing: Writing,
         how: Transfer,
     ) -> None:
         """Send to ``bucket`` as ``how`` says."""
         self._bucket = bucket
         self._clients = clients
-        self._objects = objects
+        self._api = api
+        self._stop = Stop(how.cancelled)
         self._writing = writing
         self._how = how
         self._held = ByteBudget(_HELD)
@@ -125,7 +110,7 @@ class Sender:
         self._large = threading.Lock()
 
     def put(self, item: PutItem) -> Outcome:
-        """Write one item. Raises what obstore, boto3 and the file system raise."""
+        """Write one item. Raises ``Failed``, ``Halt``, and what the file system raises."""
         if isinstance(item.source, bytes):
             return self._put_small(item, item.source)
         size = (item.stat or item.source.stat()).st_size
@@ -139,61 +124,32 @@ class Sender:
             self._held.give(taken)
 
     def _put_small(self, item: PutItem, content: bytes) -> Outcome:
-        if self._how.cancelled.is_set():
-            raise StoreError("the transfer was stopped")
+        self._stop.check()
         self._how.pace(len(content))
-        metadata = dict(item.metadata)
-        if "sha256" not in metadata:
-            metadata["sha256"] = hashlib.sha256(content).hexdigest()
-        if is_odd(item.key) or self._writing.acl:
-            etag = self._put_by_boto3(item, content, metadata)
-        else:
-            etag = self._put_by_obstore(item, content, metadata)
-        if etag is None:
+        digest = hashlib.sha256(content)
+        headers = self._writing.headers(item)
+        headers.setdefault(f"{METADATA}sha256", digest.hexdigest())
+        if self._clients.provider.name == "aws":
+            headers["x-amz-checksum-sha256"] = base64.b64encode(digest.digest()).decode()
+        if not self._how.overwrite:
+            headers["if-none-match"] = "*"
+        call = functools.partial(
+            self._api.call,
+            "PUT",
+            item.key,
+            headers=headers,
+            body=content,
+            digest=digest.hexdigest(),
+        )
+        try:
+            answer = patiently(call, self._stop, self._clients.connection.patience_s)
+        except Failed as failed:
+            if failed.status != HTTPStatus.PRECONDITION_FAILED or self._how.overwrite:
+                raise
             return Outcome(item.key, 0, existed=True)
-        self._check(item.key, content, etag)
+        self._check(item.key, content, answer.etag)
         self._how.moved(len(content))
         return Outcome(item.key, len(content))
-
-    def _put_by_obstore(
-        self, item: PutItem, content: bytes, metadata: dict[str, str]
-    ) -> str | None:
-        attributes: Any = {"Content-Type": item.content_type, **metadata}
-        if self._writing.storage_class:
-            attributes["Storage-Class"] = self._writing.storage_class
-        mode: Any = "overwrite" if self._how.overwrite else "create"
-        try:
-            done = obstore.put(
-                self._objects,
-                item.key,
-                content,
-                attributes=attributes,
-                mode=mode,
-                use_multipart=False,
-            )
-        except (AlreadyExistsError, PreconditionError):
-            return None
-        return (done["e_tag"] or "").strip('"')
-
-    def _put_by_boto3(self, item: PutItem, content: bytes, metadata: dict[str, str]) -> str | None:
-        client = self._clients.client()
-        arguments: dict[str, Any] = self._writing.copy_arguments()
-        if not self._how.overwrite:
-            arguments["IfNoneMatch"] = "*"
-        try:
-            done = client.put_object(
-                Bucket=self._bucket,
-                Key=item.key,
-                Body=content,
-                ContentType=item.content_type,
-                Metadata=metadata,
-                **arguments,
-            )
-        except client.exceptions.ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "PreconditionFailed":
-                return None
-            raise
-        return done.get("ETag", "").strip('"')
 
     def _check(self, key: str, content: bytes, etag: str) -> None:
         """Compare what the store says it got with what was sent.
@@ -204,35 +160,37 @@ class Sender:
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if etag == md5 or not _MD5.fullmatch(etag):
             return
-        found = self._clients.client().head_object(Bucket=self._bucket, Key=key)
-        encrypted = found.get("ServerSideEncryption", "AES256") != "AES256"
-        if not encrypted and "SSECustomerAlgorithm" not in found:
+        if not is_encrypted(self._api.call("HEAD", key).headers):
             raise StoreError(f"the store has other bytes: MD5 {etag}, where {md5} was sent")
 
     def _put_large(self, item: PutItem, path: Path) -> Outcome:
-        from ingest.storage.api import api_of  # noqa: PLC0415 - the daily run sends no such file
-        from ingest.storage.multipart import exists, upload_file  # noqa: PLC0415 - as above
+        from ingest.storage.multipart import exists, upload_file  # noqa: PLC0415 - not daily
         from ingest.storage.parts import PartLimits  # noqa: PLC0415 - as above
         from ingest.storage.uploads import Target  # noqa: PLC0415 - as above
 
         if item.stat and _version(path.stat()) != _version(item.stat):
             raise StoreError(f"{path} changed since it was scanned")
         provider = self._clients.provider
-        with closing(api_of(self._clients, self._bucket)) as api:
-            target = Target(api, self._bucket, item.key)
-            if not self._how.overwrite and exists(target, self._how.cancelled):
-                return Outcome(item.key, 0, existed=True)
-            done = upload_file(
-                *(target, path),
-                headers=self._writing.headers(item),
-                limits=PartLimits(smallest=provider.smallest_part, most_parts=provider.most_parts),
-                compare_etag=provider.multipart_etag,
-                keep_partial=self._how.keep_partial,
-                cancelled=self._how.cancelled,
-                progress=self._how.moved,
-                pace=self._how.pace,
-            )
+        target = Target(self._api, self._bucket, item.key)
+        if not self._how.overwrite and exists(target, self._how.cancelled):
+            return Outcome(item.key, 0, existed=True)
+        done = upload_file(
+            *(target, path),
+            headers=self._writing.headers(item),
+            limits=PartLimits(smallest=provider.smallest_part, most_parts=provider.most_parts),
+            compare_etag=provider.multipart_etag,
+            keep_partial=self._how.keep_partial,
+            cancelled=self._how.cancelled,
+            progress=self._how.moved,
+            pace=self._how.pace,
+        )
         return Outcome(item.key, done.size)
+
+
+def is_encrypted(headers: Mapping[str, str]) -> bool:
+    """Whether an object is encrypted with a key of its own, so that its ETag is no MD5."""
+    own = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"
+    return own or "x-amz-server-side-encryption-customer-algorithm" in headers
 
 
 def _read_unchanged(path: Path, seen: os.stat_result | None) -> bytes:

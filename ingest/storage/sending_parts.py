@@ -20,8 +20,6 @@ from ingest.storage.uploads import StoredPart, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from http.client import HTTPMessage
-
 
 _ASSEMBLY_S = 600.0
 """How long a store may take to put the parts together: many say nothing meanwhile."""
@@ -237,7 +235,7 @@ class Sending:
         return StartOver(error) if gone or unfit else error
 
 
-def has_own_key(headers: Mapping[str, str] | HTTPMessage) -> bool:
+def has_own_key(headers: Mapping[str, str]) -> bool:
     """Whether an object is encrypted with a key of KMS, so that its ETag is no MD5."""
     return headers.get("x-amz-server-side-encryption", "").startswith("aws:")
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from datetime import UTC, datetime
+import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from ingest.settings import AccessKey
 
@@ -21,6 +23,8 @@ NOTHING = hashlib.sha256(b"").hexdigest()
 """The payload hash of a request without a body."""
 UNSIGNED = "UNSIGNED-PAYLOAD"
 """The payload hash that leaves the body out of the signature; TLS, or the ETag, guards it then."""
+
+_MOMENT = "%Y%m%dT%H%M%SZ"
 
 
 def signed(  # noqa: PLR0913 - what a signature is made of
@@ -39,25 +43,16 @@ def signed(  # noqa: PLR0913 - what a signature is made of
     characters (and in the path ``/``) stand for themselves. A port is part of Host unless it is
     the scheme's own.
     """
-    parts = urlsplit(url)
-    moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    moment = now.strftime(_MOMENT) if now else time.strftime(_MOMENT, time.gmtime())
     sent = {**(headers or {}), "x-amz-date": moment, "x-amz-content-sha256": payload_hash}
     if key.session_token:
         sent["x-amz-security-token"] = key.session_token
     covered = {name.lower(): " ".join(value.split()) for name, value in sent.items()}
     covered["host"] = host_of(url)
+    lines = [f"{name}:{covered[name]}" for name in sorted(covered)]
     names = ";".join(sorted(covered))
-    request = "\n".join(
-        (
-            method,
-            parts.path or "/",
-            _canonical_query(parts.query),
-            *(f"{name}:{covered[name]}" for name in sorted(covered)),
-            "",
-            names,
-            payload_hash,
-        )
-    )
+    path, _, query = target_of(url).partition("?")
+    request = "\n".join((method, path, _canonical_query(query), *lines, "", names, payload_hash))
     scope = f"{moment[:8]}/{region}/s3/aws4_request"
     digest = hashlib.sha256(request.encode()).hexdigest()
     signature = _mac(
@@ -72,7 +67,24 @@ def signed(  # noqa: PLR0913 - what a signature is made of
 
 def host_of(url: str) -> str:
     """Return the Host header of a request to ``url``."""
-    parts = urlsplit(url)
+    scheme, _, rest = url.partition("://")
+    return _host(scheme, rest[: _end_of_authority(rest)])
+
+
+def target_of(url: str) -> str:
+    """Return path and query of ``url``, as they are sent."""
+    rest = url.partition("://")[2]
+    target = rest[_end_of_authority(rest) :]
+    return target if target.startswith("/") else f"/{target}"
+
+
+def _end_of_authority(rest: str) -> int:
+    return min(found for found in (rest.find("/"), rest.find("?"), len(rest)) if found >= 0)
+
+
+@lru_cache(maxsize=64)
+def _host(scheme: str, authority: str) -> str:
+    parts = urlsplit(f"{scheme}://{authority}")
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     usual = {"http": 80, "https": 443}[parts.scheme]
@@ -86,6 +98,7 @@ def _canonical_query(query: str) -> str:
     return "&".join(f"{name}={value}" for name, value in pairs)
 
 
+@lru_cache(maxsize=8)
 def _signing_key(secret: str, scope: str) -> bytes:
     key = f"AWS4{secret}".encode()
     for part in scope.split("/"):

@@ -1,41 +1,39 @@
 """One kept-alive HTTP connection to a store, through the proxy that the environment names.
 
-The standard library's client: it loads in a quarter of the time that urllib3 takes, reads into
-buffers that it is given, and lets the next request be sent before its answer is wanted.
+A request is one piece of memory and one call of the system where its body is small; the next one
+may be sent before its answer is wanted.
 """
 
 from __future__ import annotations
 
 import base64
-import ssl
-from http.client import HTTPConnection, HTTPException, HTTPSConnection, InvalidURL
+import os
+import socket
+import sys
+from contextlib import suppress
+from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from ingest.storage.signing import host_of
+from ingest import __version__
+from ingest.storage.reply import Malformed, Reply, Unreachable
+from ingest.storage.signing import host_of, target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from http.client import HTTPResponse
-    from typing import Any
+    import ssl
+    from collections.abc import Iterable, Mapping
+    from io import BufferedReader
+
+    from _typeshed import ReadableBuffer
+
+__all__ = ["ANSWER_S", "CONNECT_S", "Unreachable", "Wire"]
 
 CONNECT_S, ANSWER_S = 5.0, 30.0
 """How long to wait for a connection, and then each time for some bytes of an answer."""
-
-
-class Unreachable(Exception):
-    """Nothing, or no whole answer, came from the server; ``str`` says why.
-
-    ``is_final`` where the next try would end the same way: a name that is none, a certificate
-    that is not trusted.
-    """
-
-    def __init__(self, error: OSError | HTTPException | ValueError) -> None:
-        """Say what ``error`` does, in the system's words where it has some."""
-        said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        super().__init__(said or type(error).__name__)
-        self.is_final = isinstance(error, ssl.SSLCertVerificationError | InvalidURL | ValueError)
+_SMALL = 65_536
+"""Bytes of a body that are copied to be sent with the head: two calls take longer than that."""
+_ALWAYS = f"User-Agent: ingest/{__version__}\r\nAccept-Encoding: identity\r\n"
 
 
 class Wire:
@@ -50,92 +48,149 @@ class Wire:
 
         Raises ``Unreachable`` where the proxy is of a kind that is not known here.
         """
-        server = urlsplit(url)
-        self._proxy = _proxy(server)
-        self._connection = _connection(server, self._proxy, answer_s)
-        self._answer: HTTPResponse | None = None
+        self._server = urlsplit(url)
+        self._proxy = _proxy(self._server)
+        self._answer_s = answer_s
+        self._socket: socket.socket | None = None
+        self._stream: BufferedReader | None = None
+        self._method = ""
+        self._broken: OSError | None = None
 
     def send(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: Any = None,  # noqa: ANN401 - what http.client takes: bytes, a file, an iterable
+        body: bytes | Iterable[ReadableBuffer] | None = None,
     ) -> None:
-        """Send a request to ``url``, of the same server; the one before is answered by now."""
-        target, sent = url, {"Host": host_of(url), **headers}
-        if self._proxy and url.startswith("http:"):
-            sent |= _authorization(self._proxy)
-        else:
-            target = urlsplit(url)._replace(scheme="", netloc="").geturl() or "/"
+        """Send a request to ``url``, of the same server; the one before is answered by now.
+
+        A body that is no ``bytes`` has its ``content-length`` among the headers, which end in no
+        line breaks. What it raises is passed on, once the connection is closed.
+        """
+        target = target_of(url)
+        if self._proxy and self._server.scheme == "http":
+            target, headers = url, {**headers, **_authorization(self._proxy)}
+        if isinstance(body, bytes) or (body is None and method in {"PUT", "POST"}):
+            headers = {**headers, "content-length": str(len(body or b""))}
+        self._method = method
         try:
-            self._connection.request(method, target, body, sent)
-        except (OSError, HTTPException, ValueError) as error:
+            head = _head(f"{method} {target}", host_of(url), headers)
+            self._connect()
+            self._push(head, body)
+        except (OSError, Malformed, ValueError) as error:
             self.close()
             raise Unreachable(error) from None
+        except BaseException:
+            self.close()
+            raise
 
-    def answer(self) -> HTTPResponse:
+    def answer(self) -> Reply:
         """Return the answer to what was sent; it is to be read to its end before the next one."""
+        if self._stream is None:
+            raise Unreachable(Malformed("nothing was sent"))
         try:
-            self._answer = self._connection.getresponse()
-            if not self._answer.headers:  # where the head is cut short, it is taken for a whole one
-                raise HTTPException("the answer was cut short")  # noqa: TRY301 - as others of it
-        except (OSError, HTTPException) as error:
+            reply = Reply(self._stream, self._method)
+        except Unreachable:
+            broken = self._broken
             self.close()
-            raise Unreachable(error) from None
-        return self._answer
+            if broken:  # why no more could be sent says more than that nothing came
+                raise Unreachable(broken) from None
+            raise
+        if self._broken:
+            reply.persistent = False
+        return reply
 
-    def body(self, answer: HTTPResponse, most: int) -> bytes:
+    def body(self, answer: Reply, most: int) -> bytes:
         """Return the body of ``answer``, or the first ``most`` bytes of a longer one."""
         try:
             body = answer.read(most)
-        except (OSError, HTTPException) as error:
+        except Unreachable:
             self.close()
-            raise Unreachable(error) from None
-        if answer.length and len(body) < most:
-            self.close()
-            raise Unreachable(HTTPException("the answer was cut short"))
+            raise
+        self.done(answer)
         return body
+
+    def done(self, answer: Reply) -> None:
+        """Close the connection unless another request can follow ``answer``."""
+        if not (answer.persistent and answer.ended):
+            self.close()
 
     def close(self) -> None:
         """Close the connection, and whatever answer is under way."""
-        self._connection.close()
-        if self._answer:  # that of a server which hangs up keeps the socket for itself
-            self._answer.close()
+        stream, connected = self._stream, self._socket
+        self._stream = self._socket = self._broken = None
+        for each in (stream, connected):
+            if each:
+                with suppress(OSError):
+                    each.close()
+
+    def _connect(self) -> None:
+        if self._socket:
+            return
+        nearest = self._proxy or self._server
+        port = nearest.port or (443 if nearest.scheme == "https" else 80)
+        self._socket = socket.create_connection((nearest.hostname or "", port), CONNECT_S)
+        # A head and a large body are two calls; the second is not to wait for the first.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._server.scheme == "https":
+            if self._proxy:
+                _tunnel(self._socket, self._server, self._proxy)
+            self._socket = _secured(self._socket, self._server.hostname)
+        self._socket.settimeout(self._answer_s)
+        self._stream = self._socket.makefile("rb")
+
+    def _push(self, head: bytes, body: bytes | Iterable[ReadableBuffer] | None) -> None:
+        if not self._socket:
+            raise Malformed("not connected")
+        if isinstance(body, bytes) and len(body) <= _SMALL:
+            head, body = head + body, None
+        blocks = (body,) if isinstance(body, bytes) else body or ()
+        try:
+            self._socket.sendall(head)
+            for block in blocks:
+                self._socket.sendall(block)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # A server that refuses need not read all of it: what it says is what counts.
+            self._broken = error
 
 
-class _Plain(HTTPConnection):
-    answer_s: float
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock.settimeout(self.answer_s)
-
-
-class _Secure(HTTPSConnection):
-    answer_s: float
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock.settimeout(self.answer_s)
+def _head(line: str, host: str, headers: Mapping[str, str]) -> bytes:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
+        raise ValueError("a header has a line break")
+    return f"{line} HTTP/1.1\r\nHost: {host}\r\n{_ALWAYS}{lines}\r\n".encode("latin-1")
 
 
-def _connection(server: SplitResult, proxy: SplitResult | None, answer_s: float) -> HTTPConnection:
-    nearest = proxy or server
-    host, port = nearest.hostname or "", nearest.port
-    connection: _Plain | _Secure
-    if server.scheme == "https":
-        connection = _Secure(host, port, timeout=CONNECT_S, context=_trust())
-        if proxy:
-            connection.set_tunnel(server.hostname or "", server.port or 443, _authorization(proxy))
-    else:
-        connection = _Plain(host, port, timeout=CONNECT_S)
-    connection.answer_s = answer_s
-    return connection
+def _tunnel(connected: socket.socket, server: SplitResult, proxy: SplitResult) -> None:
+    """Have the proxy connect to ``server``. Raises ``Malformed`` where it refuses."""
+    name = f"[{server.hostname}]" if ":" in (server.hostname or "") else server.hostname
+    where = f"{name}:{server.port or 443}"
+    connected.sendall(_head(f"CONNECT {where}", where, _authorization(proxy)))
+    # Unbuffered: what comes after the head is already TLS.
+    with connected.makefile("rb", buffering=0) as stream:
+        reply = Reply(stream, "HEAD")  # type: ignore[arg-type]  # reads lines all the same
+    if reply.status != HTTPStatus.OK:
+        raise Malformed(f"the proxy refuses to connect to {where}: HTTP {reply.status}")
 
 
-def _trust() -> ssl.SSLContext:
-    import certifi  # noqa: PLC0415 - only for TLS
+def _secured(connected: socket.socket, name: str | None) -> socket.socket:
+    """Return ``connected`` with TLS. Raises ``Unreachable``, finally but where the line broke."""
+    import ssl  # noqa: PLC0415 - only for TLS, as it takes long to load
+
+    try:
+        return _trust(os.environ.get("SSL_CERT_FILE")).wrap_socket(connected, server_hostname=name)
+    except ssl.SSLEOFError:
+        raise
+    except ssl.SSLError as error:
+        raise Unreachable(error, is_final=True) from None
+
+
+@lru_cache(maxsize=8)
+def _trust(file: str | None) -> ssl.SSLContext:  # noqa: ARG001 - what the default depends on
+    import ssl  # noqa: PLC0415 - only for TLS, as it takes long to load
+
+    import certifi  # noqa: PLC0415 - as above
 
     trusted = ssl.create_default_context()
     trusted.load_verify_locations(certifi.where())  # some Pythons know of no system's
@@ -144,6 +199,12 @@ def _trust() -> ssl.SSLContext:
 
 def _proxy(server: SplitResult) -> SplitResult | None:
     """Return the proxy for ``server``, which is spoken to in the clear, as is usual."""
+    if sys.platform not in {"darwin", "win32"} and not any(
+        name.lower().endswith("_proxy") for name in os.environ
+    ):
+        return None
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - takes long to load
+
     proxies = getproxies()
     proxy = proxies.get(server.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(server.hostname or ""):
