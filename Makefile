@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= 7
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test format bench bench-ingest bench-lambda lock clean
+.PHONY: help run install test format bench bench-ingest bench-lambda bench-spectra lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,9 @@ bench-ingest: .venv/dev.stamp ## time and memory of the daily run beside the pla
 
 bench-lambda: .venv/dev.stamp .tools/build.stamp ## start, first run and memory of the function, beside others
 	@PYTHONPATH=tests $(BIN)/python bench/lambda.py --runs $(RUNS)
+
+bench-spectra: .venv/dev.stamp ## uploads to a BlackPearl beside a plain loop of PUTs
+	@$(BIN)/python bench/spectra.py --runs $(RUNS)
 
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
     --generate-hashes --quiet --custom-compile-command "make lock"

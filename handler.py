@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ingest import logs, metrics
 from ingest import settings as settings_module
 from ingest.errors import Defect, EventError, IngestError
-from ingest.event import RunRequest, parse_event
+from ingest.event import RunRequest, is_job, parse_event
 from ingest.logs import log_keys
 from ingest.pacing import Deadline
 from ingest.pipeline import new_run_id, run
@@ -38,15 +38,19 @@ _invocations = itertools.count()
 
 
 def lambda_handler(event: object, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's, or None
-    """Run the ingest that ``event`` asks for; see ``ingest.event`` for what it may be.
+    """Run the ingest, or do the job, that ``event`` asks for.
 
-    Returns ``{"statusCode": 200, "body": JSON}`` when every dataset landed, was skipped or was
-    planned. Raises ``IngestError`` otherwise, after the others have landed, so that Lambda
-    retries the event and its alarms see it. In Lambda the metrics are printed in either case.
+    See ``ingest.event`` for what the event of a run may be, ``ingest.jobs`` for those of a job and
+    for what they answer. A run returns ``{"statusCode": 200, "body": JSON}`` when every dataset
+    landed, was skipped or was planned. Raises ``IngestError`` otherwise, after the others have
+    landed, so that Lambda retries the event and its alarms see it. In Lambda the metrics are
+    printed in either case.
     """
     run_id, request_id = new_run_id(), getattr(context, "aws_request_id", None)
     ids = {"run_id": run_id, "function_request_id": request_id}
     cold_start = next(_invocations) == 0
+    if is_job(event):
+        return _do_job(event, context, ids, cold_start=cold_start)
     with log_keys(**ids, cold_start=cold_start):
         with _failure_told(RunRequest(), ids):
             settings = _start(context, cold_start=cold_start)
@@ -64,6 +68,31 @@ def lambda_handler(event: object, context: Any) -> dict[str, Any]:  # noqa: ANN4
             _count(request, report.datasets, {**ids, "partition": partition})
             report.raise_for_failures()
             return {"statusCode": 200, "body": json.dumps(body, ensure_ascii=False)}
+
+
+def _do_job(
+    event: Mapping[str, Any],
+    context: Any,  # noqa: ANN401 - Lambda's, or None
+    ids: Mapping[str, str | None],
+    *,
+    cold_start: bool,
+) -> dict[str, Any]:
+    """Do the job of ``event``, and return its answer as it is."""
+    from ingest import jobs  # noqa: PLC0415 - the daily run does none
+
+    def told(datasets: Sequence[DatasetReport]) -> None:
+        _count(RunRequest(), datasets, ids)
+
+    with log_keys(**ids, cold_start=cold_start, job=str(event["job"])[:60]):
+        # What fails here is no failure of a dataset of the daily run.
+        with _failure_told(RunRequest(datasets=()), ids):
+            settings = _start(context, cold_start=cold_start)
+            with traced_run() if settings.tracing and settings.in_lambda else nullcontext():
+                deadline = Deadline(_seconds_for_tmdb(context))
+                run_id = str(ids["run_id"])
+                answer = jobs.do(event, jobs.Run(settings, deadline, run_id, told))
+        logger.info("%s", event["job"], extra={"report": answer})
+        return answer
 
 
 def _start(context: Any, *, cold_start: bool) -> Settings:  # noqa: ANN401 - Lambda's, or None

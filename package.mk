@@ -13,7 +13,7 @@ PLATFORM.arm64 := aarch64-manylinux_2_34
 PLATFORM.x86_64 := x86_64-manylinux_2_34
 PLATFORM = $(or $(PLATFORM.$(ARCHITECTURE)),$(error ARCHITECTURE should be arm64 or x86_64))
 
-# botocore describes four hundred services in 27 MB. These are the ones that are called.
+# The services of AWS that are called.
 SERVICES := s3 secretsmanager ssm xray
 
 PARTS = .tools/parts/$(PYTHON_VERSION)-$(ARCHITECTURE)
@@ -22,15 +22,32 @@ SAM := AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .tools/lint/bin/sam
 TOOLS := build lint checkov
 SOURCES := $(shell find handler.py ingest -name __pycache__ -prune -o -print)
 
-.PHONY: build-IngestFunction package package-check lint clean-package $(TOOLS:%=lock-%)
+.PHONY: build-IngestFunction build-WorkerFunction package package-check lint clean-package $(TOOLS:%=lock-%)
 
-# Times are set to one moment: the same sources make the same package.
+# With the function's own Python at hand, modules are compiled here, once, and not in every cold
+# start, where the package is read-only: that halves its time. The result is for sources that do not
+# change any more, whatever time an archive gives them; another Python takes the sources themselves.
+# Where it is not at hand, the package works as well, and starts slower.
+define COMPILE
+export PATH="$(BIN):$$PATH" PYTHONHASHSEED=0; \
+if python$(PYTHON_VERSION) -c "" 2>/dev/null; then \
+    python$(PYTHON_VERSION) -m compileall -q --invalidation-mode unchecked-hash \
+        -s "$(ARTIFACTS_DIR)" -p /var/task "$(ARTIFACTS_DIR)"; \
+else \
+    echo "no python$(PYTHON_VERSION) here to compile the package: its cold starts take longer" >&2; \
+fi
+endef
+
+# Times are set to one moment, as is the order of sets: the same sources make the same package.
 build-IngestFunction: $(PARTS).stamp
 	@test -n "$(ARTIFACTS_DIR)" || { echo "ARTIFACTS_DIR should name a directory" >&2; exit 2; }
 	@mkdir -p "$(ARTIFACTS_DIR)"
 	@cp -R $(PARTS)/. "$(ARTIFACTS_DIR)"
-	@.tools/build/bin/python package.py "$(ARTIFACTS_DIR)"
+	@.tools/build/bin/python package.py own "$(ARTIFACTS_DIR)"
+	@$(COMPILE)
 	@find "$(ARTIFACTS_DIR)" -exec touch -d 2020-01-01T00:00:00Z {} +
+
+build-WorkerFunction: build-IngestFunction # the same code, which runs otherwise
 
 package: $(PACKAGES)/stamp ## build the function for both architectures, and for this Python
 
@@ -71,15 +88,14 @@ $(PACKAGES)/stamp: $(SOURCES) requirements.txt template.yaml samconfig.toml pack
 # What the package has beside the function's own files. By uv and not by pip, since it looks at
 # markers and wheels for the function's Python instead of the one it runs on: only wheels, only those
 # that requirements.txt names, hash by hash. What is taken out again is for people and for pip.
-$(PARTS).stamp: requirements.txt package.mk .tools/build.stamp
+$(PARTS).stamp: requirements.txt package.mk package.py .tools/build.stamp
 	@rm -rf $(PARTS)
 	@.tools/build/bin/uv pip install --quiet --python .tools/build/bin/python \
 	    --python-version $(PYTHON_VERSION) --python-platform $(PLATFORM) \
 	    --only-binary :all: --require-hashes --no-deps --link-mode copy \
 	    --target $(PARTS) --requirement requirements.txt
 	@cd $(PARTS) && rm -rf bin .lock *.dist-info/RECORD
-	@find $(PARTS)/botocore/data -mindepth 1 -maxdepth 1 -type d \
-	    $(foreach service,$(SERVICES),! -name $(service)) -exec rm -rf {} +
+	@.tools/build/bin/python package.py services $(PARTS) $(SERVICES)
 	@touch $@
 
 .tools/build.stamp: requirements-build.txt

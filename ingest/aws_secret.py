@@ -1,8 +1,9 @@
-"""The credential of TMDB, where AWS keeps it: in Secrets Manager, or in Systems Manager.
+"""A credential that AWS keeps, TMDB's or a store's: in Secrets Manager, or in Systems Manager.
 
-What is kept is a v4 access token as plain text, or a JSON object that has the token or the v3 key
-under the name of its variable: ``{"TMDB_ACCESS_TOKEN": "eyJ..."}``. It is read through Powertools'
-Parameters, which keep it in memory, so that a function that is used again does not ask again.
+What is kept for TMDB is a v4 access token as plain text, or a JSON object that has the token or the
+v3 key under the name of its variable: ``{"TMDB_ACCESS_TOKEN": "eyJ..."}``. It is read through
+Powertools' Parameters, which keep it in memory, so that a function that is used again does not ask
+again.
 
 Neither what is kept nor a part of it is ever in an error, in its chain, or in a log line.
 """
@@ -59,12 +60,9 @@ def read(kept: KeptSecret, *, anew: bool = False) -> SignIn:
     ``CredentialsRefused`` where AWS does not allow it to be read, and ``SecretUnavailable`` where
     AWS cannot be reached or fails.
     """
-    text, failure = _fetch(kept, anew=anew)
-    if failure:
-        # Raised here, outside of every except block, so that nothing is chained to it.
-        raise _described(failure, kept)
+    kept_text = text(kept, anew=anew)
     try:
-        found = _credentials(text)
+        found = _credentials(kept_text)
     except SettingsError as error:
         # Else a function that is used again would not see that it was put right.
         _provider(kept).clear_cache()
@@ -76,6 +74,15 @@ def read(kept: KeptSecret, *, anew: bool = False) -> SignIn:
             hint=f"check the one in {kept}, at themoviedb.org/settings/api",
         )
     raise SettingsError(f"{kept} has no credential of TMDB: {reason}", hint=_FIT)
+
+
+def text(kept: KeptSecret, *, anew: bool = False) -> str | bytes:
+    """Return what AWS keeps, whatever it is; see ``read`` for the rest."""
+    found, failure = _fetch(kept, anew=anew)
+    if failure:
+        # Raised here, outside of every except block, so that nothing is chained to it.
+        raise _described(failure, kept)
+    return found
 
 
 def _fetch(kept: KeptSecret, *, anew: bool) -> tuple[str | bytes, Exception | None]:
@@ -96,7 +103,7 @@ def _fetch(kept: KeptSecret, *, anew: bool) -> tuple[str | bytes, Exception | No
     return found, None
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _provider(kept: KeptSecret) -> Any:  # noqa: ANN401 - the two providers share no useful type
     """Return Powertools' provider with its memory: the same for all invocations of a function."""
     import boto3  # noqa: PLC0415 - heavy, and most runs have no secret to read
@@ -126,10 +133,10 @@ def _provider(kept: KeptSecret) -> Any:  # noqa: ANN401 - the two providers shar
     return parameters.SecretsProvider(boto3_client=client)
 
 
-def _credentials(text: str | bytes) -> dict[str, str]:
+def _credentials(kept: str | bytes) -> dict[str, str]:
     """Return the credential in what is kept, by its field. Raises ``SettingsError``."""
     try:
-        plain = (text.decode() if isinstance(text, bytes) else text).strip()
+        plain = (kept.decode() if isinstance(kept, bytes) else kept).strip()
         document = json.loads(plain) if plain[:1] in _JSON else {"TMDB_ACCESS_TOKEN": plain}
     except (ValueError, RecursionError):
         document = None

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from ingest.errors import SettingsError, UsageError
-from ingest.settings import AccessKey, load_store
+from ingest.settings import AccessKey
+from ingest.settings.stores import load_store
 from ingest.storage import providers
 from ingest.storage.connection import Connection
 

@@ -91,8 +91,8 @@ def _same_as_object(path: Path, tree: StoreTree, entry: Entry) -> bool | None:
     if stored:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == stored
-    if parts and (size := tree.store.part_size(entry)):
-        return etag_of(path, size) == etag
+    if (same := tree.store.has_content(entry, path)) is not None:
+        return same
     # One part is the whole object, whatever the part size was.
     return False if is_md5(etag) or parts == 1 else None
 

@@ -10,6 +10,8 @@
     ├── TmdbError             TMDB gave no usable answer                        exit 1
     │   ├── UnknownParameter  a parameter TMDB would silently ignore
     │   ├── TmdbRefused       an answer that a repeated request cannot change
+    │   ├── CannotSplit       more titles than TMDB hands out, and nothing to split them by
+    │   ├── PlanOutgrown      a window has more titles by now than TMDB hands out
     │   └── TmdbUnavailable   retries used up                                   retryable
     ├── SecretUnavailable     AWS does not hand out what it keeps               retryable
     ├── DeadlineExceeded      the time for the run is used up                   retryable
@@ -20,6 +22,8 @@
     │   ├── StoreUnreachable  nothing answers where the store should be         exit 1
     │   └── NotFound          the object does not exist                         exit 4
     │       └── BucketNotFound    not even its bucket does
+    ├── Incomplete            not all is there that should be                   exit 1
+    ├── ExecutionFailed       Step Functions refused, or an execution failed    exit 1
     ├── Defect                an error in this program itself                   exit 1
     └── RunFailed             at least one dataset did not land                 exit 1
 
@@ -81,6 +85,14 @@ class TmdbRefused(TmdbError):
     """An answer that a repeated request cannot change: 400, 403, 404, 422, an unexpected shape."""
 
 
+class CannotSplit(TmdbError):
+    """More titles than TMDB hands out for one query, and nothing to split them by."""
+
+
+class PlanOutgrown(TmdbError):
+    """A window of a backfill has more titles by now than TMDB hands out; plan it anew."""
+
+
 class TmdbUnavailable(TmdbError):
     """Retries used up on 429, 5xx, timeouts, dropped connections or unreadable bodies."""
 
@@ -127,6 +139,14 @@ class NotFound(StoreError):
 
 class BucketNotFound(NotFound):
     """The bucket does not exist, and so nothing in it."""
+
+
+class Incomplete(IngestError):
+    """Not all is there that should be: windows of a backfill, objects of a transfer."""
+
+
+class ExecutionFailed(IngestError):
+    """An execution of Step Functions failed, or could not be started or looked at."""
 
 
 class Defect(IngestError):

@@ -46,6 +46,11 @@ class Dataset:
     extra: Mapping[str, str] = field(default_factory=dict)
     details: Dataset | None = None
 
+    @property
+    def since(self) -> str:
+        """The endpoint's own name for the first day of release."""
+        return self.until.removesuffix("lte") + "gte"
+
 
 MOVIES = Dataset(
     name="movies",
@@ -121,7 +126,7 @@ def fetch(dataset: Dataset, settings: Settings, tmdb: Tmdb, limit: int = MAX_REC
         for record in found:
             if len(records) == limit:
                 break
-            identity = _identity(record, f"{dataset.endpoint} page {page.page}")
+            identity = identity_of(record, f"{dataset.endpoint} page {page.page}")
             duplicates += identity in records
             records.setdefault(identity, record)
         pages.append(page)
@@ -157,7 +162,7 @@ def _pages(
         ]
         try:
             for n, answer in asked:
-                page, found = _read_page(dataset, n, tmdb.result(answer))
+                page, found = read_page(dataset, n, tmdb.result(answer))
                 end = min(page.total_pages or 0, LAST_PAGE)
                 yield page, found
                 if not found or n >= end or missing() <= 0:
@@ -168,7 +173,8 @@ def _pages(
         number = last + 1
 
 
-def _read_page(dataset: Dataset, number: int, answer: Answer) -> tuple[Page, list[Record]]:
+def read_page(dataset: Dataset, number: int, answer: Answer) -> tuple[Page, list[Record]]:
+    """Return page ``number`` of a list and its records; raises ``TmdbRefused`` where it is none."""
     body = answer.body
     for name, kind in (("results", list), ("total_pages", int), ("total_results", int)):
         found = body.get(name)
@@ -190,7 +196,7 @@ def _read_page(dataset: Dataset, number: int, answer: Answer) -> tuple[Page, lis
     return page, body["results"]
 
 
-def _identity(record: object, where: str) -> int:
+def identity_of(record: object, where: str) -> int:
     """Return a record's ``id``; raise ``TmdbRefused`` where there is none."""
     identity = record.get("id") if isinstance(record, dict) else None
     if type(identity) is not int:
@@ -232,7 +238,7 @@ def fetch_details(dataset: Dataset, ids: Iterable[int], settings: Settings, tmdb
 
 
 def _read_title(dataset: Dataset, number: int, title: int, got: Answer) -> tuple[Page, Record]:
-    if _identity(got.body, dataset.endpoint.format(id=title)) != title:
+    if identity_of(got.body, dataset.endpoint.format(id=title)) != title:
         raise TmdbRefused(f"TMDB {dataset.endpoint.format(id=title)}: the answer has another id")
     return Page(number, 1, None, None, got.etag, got.age_s, got.made_at), got.body
 

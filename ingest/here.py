@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ingest import logs
 from ingest import settings as settings_module
 from ingest.errors import CredentialsRefused, IngestError, SettingsError
-from ingest.event import parse_event
+from ingest.event import is_job, parse_event
 from ingest.pacing import Deadline
 from ingest.pipeline import new_run_id, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from ingest.report import RunReport
     from ingest.settings import Settings
@@ -39,8 +40,12 @@ def run_here(read_event: Callable[[], object]) -> int:
             _load_dot_env()
         settings = settings_module.load()
         logs.configure(in_lambda=settings.in_lambda, level=settings.log_level)
-        request = parse_event(read_event())
-        with _tmdb_or_stand_in(settings) as settings:
+        event = read_event()
+        if is_job(event):
+            _do_job(event, settings)
+            return 0
+        request = parse_event(event)
+        with tmdb_or_stand_in(settings) as settings:
             report = run(request, settings, Deadline(_LONGEST_S), new_run_id())
         print(_table(report), flush=True)
         report.raise_for_failures()
@@ -58,6 +63,15 @@ def run_here(read_event: Callable[[], object]) -> int:
     return 0
 
 
+def _do_job(event: Mapping[str, Any], settings: Settings) -> None:
+    """Do the job of ``event``, and print its answer."""
+    from ingest import jobs  # noqa: PLC0415 - the daily run does none
+
+    with tmdb_or_stand_in(settings) as over:
+        answer = jobs.do(event, jobs.Run(over, Deadline(_LONGEST_S), new_run_id()))
+    print(json.dumps(answer, ensure_ascii=False, indent=2), flush=True)
+
+
 def _load_dot_env() -> None:
     from dotenv import load_dotenv  # noqa: PLC0415 - Lambda has no .env and need not load it
 
@@ -68,7 +82,7 @@ def _load_dot_env() -> None:
 
 
 @contextlib.contextmanager
-def _tmdb_or_stand_in(settings: Settings) -> Iterator[Settings]:
+def tmdb_or_stand_in(settings: Settings) -> Iterator[Settings]:
     """Yield ``settings`` as they are, or for the bundled stand-in where TMDB has no credentials."""
     if settings.has_tmdb_credentials:
         yield settings

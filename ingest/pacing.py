@@ -8,9 +8,9 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-_WINDOW_S = 1.05
-"""The window of the rate limit: a little over a second, since a server that counts seconds sees
-requests arrive closer together, or further apart, than they were sent."""
+_SECOND_S = 1.05
+"""A second of the rate limit: a little over one, since a server that counts seconds sees requests
+arrive closer together, or further apart, than they were sent."""
 
 
 class Deadline:
@@ -26,11 +26,17 @@ class Deadline:
 
 
 class RateLimit:
-    """At most ``rate`` starts within any second, over all threads; they may come in one burst."""
+    """At most ``rate`` starts within any second, over all threads; they may come in one burst.
 
-    def __init__(self, rate: int) -> None:
+    Where ``rate`` is not whole, that is so over any time that it takes to come to a whole number
+    of starts, ``int(rate)`` of them or, below 1, a single one.
+    """
+
+    def __init__(self, rate: float) -> None:
         """Allow ``rate`` starts a second."""
-        self._starts: deque[float] = deque(maxlen=rate)
+        burst = max(int(rate), 1)
+        self._window_s = burst / rate * _SECOND_S
+        self._starts: deque[float] = deque(maxlen=burst)
         self._not_before = 0.0
         self._lock = threading.Lock()
 
@@ -39,7 +45,7 @@ class RateLimit:
         with self._lock:
             start = max(time.monotonic(), self._not_before)
             if len(self._starts) == self._starts.maxlen:
-                start = max(start, self._starts[0] + _WINDOW_S)
+                start = max(start, self._starts[0] + self._window_s)
             self._starts.append(start)
             return start - time.monotonic()
 

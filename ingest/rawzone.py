@@ -177,7 +177,7 @@ def manifest(
         "source": {
             "endpoint": partition.dataset.endpoint,
             "params": dict(fetched.params),
-            "pages": [_page(page) for page in fetched.pages],
+            "pages": [describe_page(page) for page in fetched.pages],
             "consistency": "torn" if torn else "consistent",
             "duplicates_dropped": fetched.duplicates_dropped,
         },
@@ -189,7 +189,8 @@ def manifest(
     }
 
 
-def _page(page: Page) -> dict[str, Any]:
+def describe_page(page: Page) -> dict[str, Any]:
+    """Return what a manifest says of one page."""
     return {
         "page": page.page,
         "records": page.records,

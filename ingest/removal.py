@@ -23,8 +23,14 @@ def remove(
 ) -> Iterator[Operation]:
     """Delete the objects below ``prefix``, which is empty or ends in ``/``, that ``rules`` choose.
 
-    The listing is read as it is deleted, so that memory does not grow with it.
+    All of it goes by one request where the store has one. Else the listing is read as it is
+    deleted, so that memory does not grow with it.
     """
+    there = store.delete_below(prefix) if prefix and not rules and not dry_run else None
+    if there:
+        yield Operation("delete", f"{store.url}/{prefix}", reason="and all below it")
+    if there is not None:
+        return
     chosen = key_filter(rules)
     found = (entry for entry in store.list(prefix) if chosen(entry.key.removeprefix(prefix)))
     while batch := list(islice(found, _BATCH)):

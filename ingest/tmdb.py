@@ -171,7 +171,7 @@ class Tmdb:
         base_url: str,
         sign_ins: SignIns,
         *,
-        rate: int,
+        rate: float,
         deadline: Deadline,
         backoff: Backoff | None = None,
     ) -> None:

@@ -105,7 +105,9 @@ class StoreTree:
 
     def side(self) -> Side:
         """Return the objects as one side of a plan."""
-        return Side(self.store.list(self.prefix), self.prefix, hash_of=_md5_etag)
+        # What would be copied by way of this machine is sent as well from where it is.
+        hash_of = _md5_etag if self.store.copies_itself else None
+        return Side(self.store.list(self.prefix), self.prefix, hash_of=hash_of)
 
     def delete(self, keys: Iterable[str], how: Transfer) -> Iterator[Outcome]:
         """Delete objects."""

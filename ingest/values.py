@@ -124,6 +124,24 @@ def time_zone(text: str) -> str:
     return text
 
 
+bucket = matching(
+    r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]",
+    "a bucket's name alone: 3 or more letters, digits, dots, hyphens or underscores",
+)
+"""Read the name of a bucket."""
+
+region = matching(r"[A-Za-z0-9-]+", "a region such as us-east-1")
+"""Read the name of a region."""
+
+key_part = matching(r"[\x21-\x7e]+", "printable ASCII without spaces")
+"""Read the id of an access key, or the key."""
+
+state_machine = matching(
+    r"arn:aws[a-z-]*:states:[a-z0-9-]+:[0-9]{12}:stateMachine:[A-Za-z0-9_.-]{1,80}",
+    "the ARN of a state machine of AWS Step Functions, an output of the stack",
+)
+"""Read what Step Functions knows a state machine by."""
+
 _V3_KEY = re.compile(r"[0-9a-fA-F]{32}")
 _V4_BEGINS = "eyJ"
 

@@ -26,6 +26,7 @@ class Workers:
         self._name = name
         self._most = threads
         self._started = 0
+        self._starting = threading.Lock()
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
         self._jobs = queue.SimpleQueue()
 
@@ -33,9 +34,10 @@ class Workers:
         """Do ``work`` in the background, unless its future is cancelled before."""
         future: Future[Result] = Future()
         self._jobs.put((future, work))
-        if self._started < self._most:
-            self._started += 1
-            threading.Thread(target=self._serve, daemon=True, name=self._name).start()
+        with self._starting:
+            if self._started < self._most:
+                self._started += 1
+                threading.Thread(target=self._serve, daemon=True, name=self._name).start()
         return future
 
     def close(self) -> None:
@@ -43,8 +45,9 @@ class Workers:
         with contextlib.suppress(queue.Empty):
             while job := self._jobs.get_nowait():
                 job[0].cancel()
-        for _ in range(self._started):
-            self._jobs.put(None)
+        with self._starting:
+            for _ in range(self._started):
+                self._jobs.put(None)
 
     def _serve(self) -> None:
         while job := self._jobs.get():

@@ -131,8 +131,7 @@ class _Connection(socketserver.StreamRequestHandler):
             return False
         request = Request(seen.method, path, seen.query, seen.headers, body)
         reply = self._told(request, action) if isinstance(action, Answer) else self._answer(request)
-        last = seen.headers.get("connection", "").lower() == "close"
-        return self._send(seen, reply, action) and not last
+        return self._send(seen, reply, action) and not _is_last(seen)
 
     def _head(self) -> tuple[Seen | None, str]:
         """Return a request without its body, and its path as it was sent."""
@@ -204,7 +203,7 @@ class _Connection(socketserver.StreamRequestHandler):
             body = body[: action.after]
             length = len(body) if action.relabel else length
         whole = len(body) == length or seen.method == "HEAD"
-        data = self._written(reply, length) + body
+        data = self._written(reply, length, is_last=_is_last(seen)) + body
         self.server.answered(seen, reply.status)
         if isinstance(action, DropAnswer | StallAnswer):
             self.wfile.write(data[: action.after])
@@ -220,7 +219,7 @@ class _Connection(socketserver.StreamRequestHandler):
         self.wfile.write(data)
         return whole
 
-    def _written(self, reply: Reply, length: int) -> bytes:
+    def _written(self, reply: Reply, length: int, *, is_last: bool) -> bytes:
         """Return the head of an answer."""
         lines = [
             f"HTTP/1.1 {reply.status} {_PHRASES.get(reply.status, 'Unknown')}",
@@ -228,12 +227,19 @@ class _Connection(socketserver.StreamRequestHandler):
             "RequestHandler-Version: 1.0",
             f"x-amz-request-id: {next(self.server.numbers)}",
         ]
+        if is_last:
+            lines.append("Connection: close")
         if reply.body and "Content-Type" not in reply.headers:
             lines.append("Content-Type: text/xml")
         lines += [f"{name}: {value}" for name, value in reply.headers.items()]
         if reply.status != HTTPStatus.NO_CONTENT:
             lines.append(f"Content-Length: {length}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _is_last(seen: Seen) -> bool:
+    """Whether the client wants no other request on its connection."""
+    return seen.headers.get("connection", "").lower() == "close"
 
 
 def _check_length(request: Request) -> None:

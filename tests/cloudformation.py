@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = REPOSITORY / "template.yaml"
 CODE = {"Bucket": "code-of-the-function", "Key": "function.zip"}
-"""Where `sam package` would have put the built function."""
+"""Where `sam package` would have put the built function; it puts definitions there, too."""
 
 PSEUDO = {
     "AWS::Region": "us-east-1",
@@ -43,7 +43,12 @@ class _NoManagedPolicies:
 def _read() -> tuple[Any, Any]:
     text = TEMPLATE.read_text(encoding="utf-8")
     source, packaged = yaml_parse(text), yaml_parse(text)
-    packaged["Resources"]["IngestFunction"]["Properties"]["CodeUri"] = CODE
+    for resource in packaged["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = CODE
+        elif resource["Type"] == "AWS::Serverless::StateMachine":
+            path = resource["Properties"]["DefinitionUri"]
+            resource["Properties"]["DefinitionUri"] = {"Bucket": CODE["Bucket"], "Key": path}
     with mock.patch.dict(os.environ, {"AWS_DEFAULT_REGION": PSEUDO["AWS::Region"]}):
         return source, transform(packaged, {}, _NoManagedPolicies())
 
@@ -118,6 +123,8 @@ class Evaluation:
             return node
         if len(node) == 1:
             [(name, argument)] = node.items()
+            if name == "Condition" and isinstance(argument, str):
+                return self._condition(argument)
             if name == "Ref" or name.startswith("Fn::"):
                 return getattr(self, "_" + name.removeprefix("Fn::").lower())(argument)
         values = {name: self.value(each) for name, each in node.items()}

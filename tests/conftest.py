@@ -15,8 +15,10 @@ import pytest
 
 from ingest.sandbox import Sandbox
 from ingest.settings import AccessKey
-from stores import SERVERS, store_of
+from ingest.trees import LocalTree
+from stores import SERVERS, store_of, write
 from support import RECORDED, S3Server
+from transfers import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +43,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -124,3 +127,9 @@ def server(request: pytest.FixtureRequest) -> S3Server:
 def store(server: S3Server) -> S3Store:
     """Our store of a new bucket of ``server``."""
     return store_of(server)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> LocalTree:
+    """A tree of a few files."""
+    return LocalTree(write(tmp_path / "here", FILES))

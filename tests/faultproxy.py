@@ -305,7 +305,10 @@ class _Handler(socketserver.StreamRequestHandler):
         if isinstance(action, Truncate) and action.relabel:
             lines = [line for line in lines if not line.lower().startswith(b"content-length:")]
             lines.append(f"Content-Length: {action.after}\r\n".encode())
-        head = b"".join([*lines, b"\r\n"])
+        # Else the client takes this connection for one that can be used again, and the request that
+        # it sends on it, before it has seen the end of it, is lost.
+        lines = [line for line in lines if not line.lower().startswith(b"connection:")]
+        head = b"".join([*lines, b"Connection: close\r\n\r\n"])
         after = action.after if isinstance(action, (DropAnswer, StallAnswer, Truncate)) else None
         if after is not None and isinstance(action, Truncate):
             after += len(head)

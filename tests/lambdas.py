@@ -29,7 +29,7 @@ class Context:
 for number, line in zip(itertools.count(1), sys.stdin):
     try:
         answered = handler.lambda_handler(json.loads(line), Context(number))
-        answer = {"body": json.loads(answered["body"])}
+        answer = {"body": json.loads(answered["body"]) if "body" in answered else answered}
     except Exception as error:
         answer = {"error": f"{type(error).__name__}: {error}"}
     answer["modules"] = sorted({name.partition(".")[0] for name in sys.modules})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -25,12 +26,14 @@ from ingest.storage.spectra.patience import Patience, Stop
 from ingest.storage.spectra.store import SpectraStore
 from ingest.storage.spectra.wire import Appliance, Wire
 from runs import child_environment
+from stores import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     import pytest
+    from click.testing import Result
 
     from ingest.storage.base import Outcome
     from ingest.storage.spectra.jobs import JobOptions
@@ -194,15 +197,21 @@ def not_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-# Processes
+# The command
+
+
+def told(pearl: Blackpearl, *words: str | Path, **more: str) -> Result:
+    """What ``ingest WORDS`` does, in this process, with ``pearl`` in the environment."""
+    return command(None, *words, **{**pearl.environment(), **more})
 
 
 @contextmanager
 def started(pearl: Blackpearl, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     """``python -m ingest ARGUMENTS`` within the block; it is dead after it."""
+    state = os.environ["XDG_STATE_HOME"]
     with subprocess.Popen(
         ["env", "--default-signal=INT", sys.executable, "-m", "ingest", *arguments],
-        env=child_environment(pearl.environment()),
+        env=child_environment({**pearl.environment(), "XDG_STATE_HOME": state}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

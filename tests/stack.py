@@ -23,6 +23,7 @@ import boto3
 
 from cloudformation import CODE, PSEUDO, Evaluation, transformed
 from ingest.sandbox import SANDBOX_TOKEN
+from support import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -93,6 +94,24 @@ def other_stack(server: S3Server, name: str) -> Stack:
     )
 
 
+@_no_profile()
+def large_stack(server: S3Server, name: str) -> Stack:
+    """With the state machines, between two buckets, and another store to copy to."""
+    secrets = client(server, "secretsmanager")
+    secret = secrets.create_secret(Name=f"{name}-token", SecretString=SANDBOX_TOKEN)
+    key = secrets.create_secret(Name=f"{name}-key", SecretString="{}")
+    return deploy(
+        server,
+        name,
+        TmdbSecretArn=secret["ARN"],
+        LargeJobs="true",
+        TransferSourceBucketName=f"{name}-from",
+        TransferTargetBucketName=f"{name}-to",
+        TransferTargetEndpoint="https://store.example.org",
+        TransferTargetSecretArn=key["ARN"],
+    )
+
+
 def deploy(server: S3Server, name: str, **parameters: str) -> Stack:
     """Make the stack ``name`` in moto."""
     assert Evaluation(parameters).refusals() == []
@@ -148,6 +167,8 @@ def _arn(stack: str, logical: str) -> str:
     resource = {
         "AWS::CloudWatch::Alarm": f"cloudwatch:{{region}}:{{account}}:alarm:{stack}-{logical}",
         "AWS::Scheduler::ScheduleGroup": f"scheduler:{{region}}:{{account}}:schedule-group/{stack}",
+        "AWS::StepFunctions::StateMachine": f"states:{{region}}:{{account}}:stateMachine:{stack}-"
+        + logical.removesuffix("StateMachine").lower(),
     }[kind]
     return "arn:aws:" + resource.format(
         region=PSEUDO["AWS::Region"], account=PSEUDO["AWS::AccountId"]
@@ -226,10 +247,16 @@ class Stack:
         }[kind, attribute]
 
 
+def _machine_arn(properties: Properties) -> str:
+    where = f"{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}"
+    return f"arn:aws:states:{where}:stateMachine:{properties['StateMachineName']}"
+
+
 _NAMES: Mapping[str, Callable[[Properties], str]] = {
     "AWS::Scheduler::ScheduleGroup": itemgetter("Name"),
     "AWS::Scheduler::Schedule": itemgetter("Name"),
     "AWS::Glue::Database": lambda properties: properties["DatabaseInput"]["Name"],
+    "AWS::StepFunctions::StateMachine": _machine_arn,
     "AWS::Glue::Table": lambda properties: properties["TableInput"]["Name"],
 }
 """What ``Ref`` returns of types that ``create_stack`` does not make."""
@@ -303,6 +330,31 @@ def _schedule(stack: Stack, _: str, properties: Properties) -> None:
     stack.client("scheduler").create_schedule(**properties)
 
 
+def _state_machine(stack: Stack, logical: str, properties: Properties) -> None:
+    """What CloudFormation makes of a definition that `sam package` has put into a bucket."""
+    text = (REPOSITORY / properties["DefinitionS3Location"]["Key"]).read_text(encoding="utf-8")
+    for name, value in properties["DefinitionSubstitutions"].items():
+        text = text.replace("${" + name + "}", value)
+    made = stack.client("stepfunctions").create_state_machine(
+        name=properties["StateMachineName"],
+        definition=text,
+        roleArn=properties["RoleArn"],
+        type=properties["StateMachineType"],
+        loggingConfiguration=_lower(properties["LoggingConfiguration"]),
+        tracingConfiguration=_lower(properties["TracingConfiguration"]),
+    )
+    assert made["stateMachineArn"] == stack.ids[logical]
+
+
+def _lower(part: Any) -> Any:
+    """The names of CloudFormation's as the service has them."""
+    if isinstance(part, list):
+        return [_lower(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    return {name[0].lower() + name[1:]: _lower(value) for name, value in part.items()}
+
+
 _MAKERS = {
     "AWS::S3::Bucket": _bucket,
     "AWS::S3::BucketPolicy": _bucket_policy,
@@ -319,4 +371,5 @@ _MAKERS = {
     "AWS::Scheduler::Schedule": _schedule,
     "AWS::Glue::Database": lambda stack, _, it: stack.client("glue").create_database(**it),
     "AWS::Glue::Table": lambda stack, _, it: stack.client("glue").create_table(**it),
+    "AWS::StepFunctions::StateMachine": _state_machine,
 }

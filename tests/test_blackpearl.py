@@ -167,11 +167,12 @@ def test_a_header_given_twice_is_one_with_both_values(pearl: Blackpearl) -> None
     assert pearl.metadata(bucket, "k") == {"tag": "a,b"}
 
 
-def test_a_connection_ends_where_it_was_told_to(pearl: Blackpearl) -> None:
+def test_a_connection_ends_where_it_was_told_to_and_says_so(pearl: Blackpearl) -> None:
     with socket.create_connection(("127.0.0.1", pearl.port), timeout=30) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(1000), b""))
     assert (answer[:12], answer[-8:]) == (b"HTTP/1.1 403", b"</Error>")
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 def test_as_a_proxy_it_stands_before_itself(pearl: Blackpearl, caller: Caller) -> None:

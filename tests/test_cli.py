@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 COMMANDS = (
-    "run purge buckets mb rb ls upload download sync cp mv rm cat presign verify cleanup doctor"
+    "run purge buckets mb rb ls upload download sync cp mv rm cat presign verify cleanup doctor "
+    "jobs tapes"
 ).split()
 TRANSFERS = "upload download sync cp mv".split()
 COMMON = (

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ingest.errors import EventError
+from ingest.errors import EventError, NotFound
+from ingest.jobs import question_of
 from runs import (
     HANDLER,
     MOVIES,
     SERIES,
+    answer,
     files,
     main,
     manifest,
@@ -22,7 +24,7 @@ from runs import (
     statuses,
     variables,
 )
-from support import REPOSITORY
+from support import REPOSITORY, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +43,8 @@ def sample(name: str) -> Any:
 def test_there_are_these_samples() -> None:
     assert set(SAMPLES) == {
         *("schedule", "eventbridge_rule", "by_hand", "dry_run", "one_dataset", "backfill_date"),
-        *("wrong_field", "wrong_date"),
+        *("job_plan", "job_window", "job_summary"),
+        *("wrong_field", "wrong_date", "wrong_job"),
     }
 
 
@@ -102,9 +105,40 @@ def test_a_backfill_lands_in_the_partition_of_its_date(stand_in: Callable[..., S
     }
 
 
+def test_a_backfill_is_planned_landed_and_counted_by_its_jobs(
+    stand_in: Callable[..., Sandbox],
+) -> None:
+    environ = variables(stand_in())
+    plan = answer(sample("job_plan"), environ)
+    windows = json.loads(files()[plan["plan"]])
+    assert plan["windows"] == len(windows) == 2
+    assert windows[0].keys() == sample("job_window")["items"][0].keys()
+    done = answer({**sample("job_window"), "items": windows}, environ)
+    assert (done["landed"], done["incomplete"]) == (2, 0)
+    summary = answer({**sample("job_summary"), "plan": plan["plan"]}, environ)
+    assert (summary["windows"], summary["complete"]) == (2, 2)
+    assert summary["records"] == summary["total_results"] == plan["records"]
+
+
+def test_a_window_lands_by_itself(stand_in: Callable[..., Sandbox]) -> None:
+    environ = variables(stand_in())
+    assert answer(sample("job_window"), environ)["landed"] == 1
+    assert {key.rpartition("/")[0] for key in files()} == {
+        "raw/TMDB/JSON/MoviesBackfill/plan=0123456789ab/span=1990-01-01_1990-06-30"
+    }
+
+
+def test_a_summary_asks_for_a_plan_of_tmdb_itself(stand_in: Callable[..., Sandbox]) -> None:
+    """The stand-in's plans are kept apart; so the sample finds none here."""
+    with pytest.raises(NotFound, match=r"there is no plan lake/_plans/1990-01-01_1999-12-31_"):
+        answer(sample("job_summary"), variables(stand_in()))
+    assert question_of(sample("job_plan"), settings_for()).key == sample("job_summary")["plan"]
+
+
 WRONG = [
     ("wrong_field", r"the event has the unknown field dataset; it may have .*datasets"),
     ("wrong_date", r"the event's date is '2026-02-30'; it should be a calendar date"),
+    ("wrong_job", r"the event's job is 'windows'; it should be one of plan, window, summary"),
 ]
 
 
@@ -114,7 +148,7 @@ def test_a_wrong_one_is_refused_by_name_before_anything_is_asked_for(
 ) -> None:
     sandbox = stand_in()
     with pytest.raises(EventError, match=says):
-        report(sample(name), variables(sandbox))
+        answer(sample(name), variables(sandbox))
     assert (sandbox.requests, files()) == ([], {})
 
 
@@ -123,7 +157,9 @@ def test_by_hand_a_sample_is_named_as_an_argument(
     stand_in: Callable[..., Sandbox], name: str
 ) -> None:
     done = program(variables(stand_in()), HANDLER, str(SAMPLES[name]))
-    assert done.code == (2 if name.startswith("wrong") else 0), done.err
+    # The last one finds no plan, with which the others would have begun.
+    codes = {"wrong_field": 2, "wrong_date": 2, "wrong_job": 2, "job_summary": 1}
+    assert done.code == codes.get(name, 0), done.err
 
 
 def test_main_refuses_a_wrong_one_with_one_line(stand_in: Callable[..., Sandbox]) -> None:

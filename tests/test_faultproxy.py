@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -73,6 +76,29 @@ def test_without_rules_everything_passes_with_its_signature(
     put = proxy.requests[0]
     assert (put.path, put.status) == (f"/{bucket}/é +%", 200)
     assert put.body_size == int(put.headers["content-length"])
+
+
+class _Silent(BaseHTTPRequestHandler):
+    """Closes its connections where it is asked to, and does not say so."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response_only(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+def test_an_answer_says_that_its_connection_ends() -> None:
+    """Else the client may send its next request there, which is lost."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Silent) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        with FaultProxy(f"http://127.0.0.1:{server.server_port}") as proxy:
+            client = HTTPConnection(proxy.endpoint_url.removeprefix("http://"), timeout=30)
+            with closing(client):
+                client.request("GET", "/")
+                assert client.getresponse().getheader("Connection") == "close"
+        server.shutdown()
 
 
 def test_a_server_that_checks_signatures_refuses_another_host(rclone_server: S3Server) -> None:

@@ -50,6 +50,21 @@ def test_no_second_ever_sees_more_starts_than_the_rate(rate: int, gaps: list[flo
     assert all(later - first > 1.0 for first, later in zip(starts, starts[rate:], strict=False))
 
 
+@given(rate=st.floats(0.1, 20), gaps=_GAPS)
+def test_a_rate_that_is_not_whole_is_kept_over_its_whole_part(
+    rate: float, gaps: list[float]
+) -> None:
+    with _own_clock() as clock:
+        limit = RateLimit(rate)
+        starts = []
+        for gap in gaps:
+            clock.now += gap
+            starts.append(clock.now + limit.delay_s())
+    burst = max(int(rate), 1)
+    later = zip(starts, starts[burst:], strict=False)
+    assert all(second - first > burst / rate for first, second in later)
+
+
 @given(rate=st.integers(1, 20), gaps=_GAPS)
 def test_nobody_waits_longer_than_the_rate_demands(rate: int, gaps: list[float]) -> None:
     with _own_clock() as clock:

@@ -7,20 +7,24 @@ the Python that runs the tests, which then runs it with nothing else to import f
 from __future__ import annotations
 
 import ast
+import importlib.util
+import itertools
+import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from runs import COMMITTED, child_environment, objects, variables
+from runs import COMMITTED, child_environment, objects, program, variables
 from support import REPOSITORY
 
 if TYPE_CHECKING:
@@ -30,12 +34,18 @@ if TYPE_CHECKING:
     from support import S3Server
 
 PACKAGES = REPOSITORY / "build" / "package"
+HERE = ".".join(map(str, sys.version_info[:2]))
+"""The Python that runs the tests."""
 LARGEST = 80_000_000
 """In bytes. Lambda's own limit is 250 MB; what it has to fetch before a first run is felt."""
 
-FOR_A_PERSON = ["__main__.py", "bucket", "cli", "doctor", "here.py", "sandbox"]
-NOT_LAMBDAS = {("handler.py", "main"), ("ingest/__init__.py", "__getattr__")}
-"""The functions that import some of that: where a person comes in."""
+FOR_A_PERSON = ["__main__.py", "bucket", "cli", "doctor", "here.py", "sandbox", "storage/spectra"]
+NOT_LAMBDAS = {
+    ("handler.py", "main"),
+    ("ingest/__init__.py", "__getattr__"),
+    ("ingest/storage/services.py", "_spectra"),
+}
+"""The functions that import some of that: where a person comes in, or goes to a BlackPearl."""
 
 ELF_MACHINES = {"x86_64": 62, "arm64": 183}
 GONE_SINCE_3_11 = frozenset(
@@ -43,6 +53,8 @@ GONE_SINCE_3_11 = frozenset(
     "msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib".split()
 )
 STANDARD = sys.stdlib_module_names - GONE_SINCE_3_11
+
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -74,8 +86,7 @@ def _here() -> Package:
     if sys.platform != "linux":
         pytest.skip("the package is for Linux")
     machine = {"aarch64": "arm64"}.get(_uname(), _uname())
-    python = ".".join(map(str, sys.version_info[:2]))
-    return _built(Package(PACKAGES / "here", machine, python))
+    return _built(Package(PACKAGES / "here", machine, HERE))
 
 
 def _uname() -> str:
@@ -115,7 +126,9 @@ def test_it_is_small(package: Package) -> None:
 def _ours(package: Package) -> dict[Path, bytes]:
     """The function's own files in a package, by their paths in the repository."""
     files = [package.root / "handler.py", *(package.root / "ingest").rglob("*.*")]
-    return {path.relative_to(package.root): path.read_bytes() for path in files}
+    return {
+        path.relative_to(package.root): path.read_bytes() for path in files if path.suffix != ".pyc"
+    }
 
 
 def test_it_has_the_function_as_it_is_now(package: Package) -> None:
@@ -145,10 +158,29 @@ def test_it_has_exactly_what_is_locked(package: Package) -> None:
 
 def test_it_has_no_leftovers(package: Package) -> None:
     names = {path.name for path in package.root.rglob("*")}
-    assert names.isdisjoint({"__pycache__", "RECORD", ".lock", "conftest.py"})
-    assert not [name for name in names if name.endswith(".pyc")]
+    assert names.isdisjoint({"RECORD", ".lock", "conftest.py"})
     # Scripts, whose first line would name a Python of the machine they were built on.
     assert not (package.root / "bin").exists()
+
+
+def test_all_of_it_is_compiled_where_its_python_was_at_hand(package: Package) -> None:
+    """For good: neither times nor sources are compared, when Lambda loads it."""
+    tag = f"cpython-{package.python.replace('.', '')}"
+    wanted = {
+        source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc": source
+        for source in package.root.rglob("*.py")
+    }
+    found = set(package.root.rglob("*.pyc"))
+    if not found and package.python != HERE:
+        pytest.skip(f"there was no python{package.python} to compile it")
+    assert found == wanted.keys()
+    assert {path.read_bytes()[4:8] for path in found} == {b"\x01\0\0\0"}
+    if package.python == HERE:
+        for path, source in wanted.items():
+            content = path.read_bytes()
+            assert content[:4] == importlib.util.MAGIC_NUMBER
+            assert content[8:16] == importlib.util.source_hash(source.read_bytes()), path
+            assert f"/var/task/{source.relative_to(package.root)}".encode() in content
 
 
 def test_the_same_sources_make_the_same_package(package: Package) -> None:
@@ -163,7 +195,7 @@ def test_the_same_sources_make_the_same_package(package: Package) -> None:
 
 def test_it_runs_on_the_architecture_it_is_for(package: Package) -> None:
     libraries = list(package.root.rglob("*.so"))
-    assert any("obstore" in path.parts for path in libraries)
+    assert libraries
     for path in libraries:
         header = path.read_bytes()[:20]
         assert header[:6] == b"\x7fELF\x02\x01", path
@@ -264,21 +296,51 @@ def test_each_of_its_modules_imports_with_nothing_else_around(here: Package) -> 
     assert _run(here, {}, code) == "all\n"
 
 
-def test_the_services_it_calls_are_described(here: Package) -> None:
-    """botocore's descriptions of all other services are left out."""
-    code = """
-import boto3
+WHERE_SERVICES_ARE = """
+from botocore.session import Session
+session = Session()
 for service in ("s3", "secretsmanager", "ssm", "xray"):
-    print(boto3.client(service, region_name="us-east-1").meta.endpoint_url)
-print(boto3.session.Session().get_available_services())
+    for partition in session.get_available_partitions():
+        regions = session.get_available_regions(service, partition, allow_non_regional=True)
+        print(service, partition, regions)
+        for region in regions[:3]:
+            print(session.create_client(service, region_name=region).meta.endpoint_url)
 """
-    assert _run(here, {}, code).splitlines() == [
-        "https://s3.amazonaws.com",
-        "https://secretsmanager.us-east-1.amazonaws.com",
-        "https://ssm.us-east-1.amazonaws.com",
-        "https://xray.us-east-1.amazonaws.com",
-        "['s3', 'secretsmanager', 'ssm', 'xray']",
-    ]
+
+
+def test_what_is_left_of_botocore_finds_the_services_as_all_of_it_does(here: Package) -> None:
+    """What it knows of the others is taken out."""
+    assert _run(here, {}, WHERE_SERVICES_ARE) == program({}, "-c", WHERE_SERVICES_ARE).out
+    code = "import boto3; print(boto3.session.Session().get_available_services())"
+    assert _run(here, {}, code) == "['s3', 'secretsmanager', 'ssm', 'xray']\n"
+
+
+@pytest.mark.parametrize("service", ["secretsmanager", "ssm"])
+def test_a_token_can_be_read_from_either_service(
+    here: Package, moto_server: S3Server, service: str
+) -> None:
+    client: Any = boto3.client(
+        service,
+        endpoint_url=moto_server.endpoint_url,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+        region_name="us-east-1",
+    )
+    name, token = f"package-{os.getpid()}-{next(_numbers)}", "eyJ.kept.by-aws"
+    if service == "ssm":
+        client.put_parameter(Name=name, Value=token, Type="SecureString")
+        environ = {"TMDB_PARAMETER_NAME": name}
+    else:
+        environ = {"TMDB_SECRET_ARN": client.create_secret(Name=name, SecretString=token)["ARN"]}
+    for variable in ("SECRETS_MANAGER", "SSM"):
+        environ[f"AWS_ENDPOINT_URL_{variable}"] = moto_server.endpoint_url
+    environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    code = """
+from ingest.aws_secret import read
+from ingest.settings import load
+print(read(load().kept_secret).token)
+"""
+    assert _run(here, {**environ, "AWS_REGION": "us-east-1"}, code) == f"{token}\n"
 
 
 @pytest.mark.parametrize("tracing", ["false", "true"])

@@ -311,11 +311,23 @@ def test_a_delete_that_is_refused_is_told_of_each(pearl: Blackpearl) -> None:
 
 def test_a_folder_is_deleted_by_one_request(pearl: Blackpearl) -> None:
     store = fill(pearl, ["folder/a", "folder/folder2/b", "folder2/c", "folder"])
-    store.delete_below("folder/folder2/")
+    assert store.delete_below("folder/folder2/")
     assert pearl.contents(store.bucket).keys() == {"folder/a", "folder2/c", "folder"}
-    store.delete_below("folder/")
-    store.delete_below("none/")
+    assert store.delete_below("folder/")
+    assert store.delete_below("none/") is False
     assert pearl.contents(store.bucket).keys() == {"folder2/c", "folder"}
+
+
+def test_a_folder_is_not_deleted_where_that_would_be_more_than_its_objects(
+    pearl: Blackpearl,
+) -> None:
+    store = store_on(pearl, pearl.new_bucket(versioning="KEEP_MULTIPLE_VERSIONS"))
+    pearl.put(store.bucket, "folder/a", b"1")
+    assert store.delete_below("folder/") is None
+    other = fill(pearl, ["a//b", "a/./b", "a/../b"])
+    for folder in ("a//", "a/./", "a/../", "/", "../"):
+        assert other.delete_below(folder) is None
+    assert not pearl.seen("DELETE")
 
 
 def test_deleting_nothing_asks_nothing(pearl: Blackpearl) -> None:

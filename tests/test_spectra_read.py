@@ -15,6 +15,7 @@ from stores import OLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CONTENT = bytes(range(101))
 ORDERS: dict[str, dict[str, Any]] = {
@@ -116,7 +117,20 @@ def test_a_head_says_what_is_known(pearl: Blackpearl) -> None:
     head = store.head("a")
     assert (head.size, head.metadata, head.etag) == (101, {"one": "1"}, None)
     assert head.modified > OLD
-    assert store.part_size(head) is None
+
+
+@pytest.mark.parametrize("kind", ["MD5", "CRC_32", "CRC_32C", "SHA_256", "SHA_512", "NONE"])
+def test_a_file_is_compared_with_the_checksums_of_an_objects_blobs(
+    pearl: Blackpearl, tmp_path: Path, kind: str
+) -> None:
+    store = store_on(pearl, pearl.new_bucket(kind))
+    pearl.put(store.bucket, "a", CONTENT)
+    head, told = store.head("a"), None if kind == "NONE" else True
+    path = tmp_path / "a"
+    path.write_bytes(CONTENT)
+    assert store.has_content(head, path) is told
+    path.write_bytes(CONTENT[:-1] + b"!")
+    assert store.has_content(head, path) is (told and False)
 
 
 def test_a_head_of_a_thousand_blobs_is_read(pearl: Blackpearl) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ingest.errors import SettingsError
-from ingest.settings import AccessKey, load_appliance
+from ingest.settings import AccessKey
+from ingest.settings.appliance import load_appliance
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""What every store promises, on a BlackPearl: the tests of ``test_store`` that are for any."""
+"""What every store promises, on a BlackPearl: the tests of stores that are for any of them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 import test_store
+import test_store_asked
 from blackpearl import Blackpearl
+from bulks import SMALL_LARGE
 from ingest.storage.spectra import download, upload
 from pearls import PearlServer, StoreOnPearl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-for _name, _each in vars(test_store).items():
+for _name, _each in (vars(test_store) | vars(test_store_asked)).items():
     if _name.startswith("test_") and {"server", "store"} & set(inspect.signature(_each).parameters):
         globals()[_name] = _each
 
@@ -28,14 +30,15 @@ def server(request: pytest.FixtureRequest) -> Iterator[PearlServer]:
 
 @pytest.fixture
 def store(server: PearlServer, monkeypatch: pytest.MonkeyPatch) -> StoreOnPearl:
-    monkeypatch.setattr(upload, "LARGE", test_store.SMALL_LARGE)
-    monkeypatch.setattr(download, "LARGE", test_store.SMALL_LARGE)
+    monkeypatch.setattr(upload, "LARGE", SMALL_LARGE)
+    monkeypatch.setattr(download, "LARGE", SMALL_LARGE)
     return StoreOnPearl(server)
 
 
 @pytest.fixture(autouse=True)
 def _stores_on_pearls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(test_store, "store_of", StoreOnPearl)
+    for suite in (test_store, test_store_asked):
+        monkeypatch.setattr(suite, "store_of", StoreOnPearl)
 
 
 def test_the_suite_is_here() -> None:

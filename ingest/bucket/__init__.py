@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from ingest.admin import make_bucket, presign_get, presign_put, remove_bucket
+from ingest.admin import presign_get, presign_put
 from ingest.bucket.named import (
     FileSet,
     checked_key,
@@ -37,15 +37,16 @@ from ingest.bucket.named import (
 )
 from ingest.bucket.resources import BucketPrefixFiltering, PrefixResourcesTransformation, Resources
 from ingest.bucket.telling import follow, outcome_of, steps
-from ingest.connecting import bucket_name, connection
+from ingest.connecting import connection
 from ingest.errors import NotFound, UsageError
 from ingest.files.scan import LocalEntry
 from ingest.location import parse_url
 from ingest.planning.plan import Transfer as Send
 from ingest.planning.plan import directory_prefix
+from ingest.s3_service import S3Service
 from ingest.storage.base import Entry, PutItem, Transfer
 from ingest.storage.connection import Clients, Connection
-from ingest.storage.s3 import S3Store
+from ingest.storage.services import S3, open_service
 from ingest.sync import Options, send_one, sync
 from ingest.trees import LocalTree, StoreTree
 from ingest.uploader import Content
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from ingest.planning.compare import Mode
     from ingest.planning.filters import Rule
     from ingest.storage.base import Head
+    from ingest.storage.services import Service
     from ingest.sync import Tree
 
 
@@ -71,7 +73,7 @@ class NoSuchFile(NotFound, ValueError, KeyError):
 
 
 class Bucket:
-    """A bucket of an S3-compatible store.
+    """A bucket of an S3-compatible store, or of another service.
 
     Keys (``remote``) are exact: nothing in them is ever changed. ``remote`` as a directory is a
     prefix that ends in ``/``, with or without it being written, so that ``data`` is never
@@ -84,7 +86,7 @@ class Bucket:
 
     def __init__(  # noqa: PLR0913, PLR0917 - Qarnot's signature
         self,
-        connection: Connection,
+        connection: Connection | Service,
         name: str,
         create: bool = True,  # noqa: FBT001, FBT002 - as above
         filtering: BucketPrefixFiltering | None = None,
@@ -96,11 +98,12 @@ class Bucket:
         Raises ``UsageError`` for a name that no bucket can have. The last three arguments concern
         tasks that Qarnot runs on a bucket. They are carried by ``to_json`` and choose nothing here.
         """
-        clients = Clients(connection)
-        self._store = S3Store(bucket_name(name), clients)
+        self._service = _service(connection)
+        self._store = self._service.store(name)
+        self._name = name
         self._resources = Resources(filtering, resources_transformation, cacheTTLSec)
         if create:
-            make_bucket(clients, name)
+            self._service.make_bucket(name)
 
     @classmethod
     def open(  # noqa: PLR0913 - what a connection has
@@ -119,7 +122,8 @@ class Bucket:
     ) -> Self:
         """Return the bucket ``name``, or ``s3://name``; the environment has what is not given.
 
-        ``path_style`` False is for a store that wants the bucket's name before the host's.
+        ``path_style`` False is for a store that wants the bucket's name before the host's. For a
+        bucket of another service, ``ds3://name``, the environment has everything.
 
         >>> Bucket.open("s3://results", profile="lab")
         <Bucket s3://results>
@@ -127,33 +131,37 @@ class Bucket:
         url = parse_url(name if "://" in name else f"s3://{name}")
         if url.key:
             raise UsageError(f"{name} should be a bucket alone; keys are arguments of its methods")
-        at = connection(
-            endpoint_url=endpoint_url,
-            access_key=access_key,
-            secret_key=secret_key,
-            session_token=session_token,
-            region=region,
-            provider=provider,
-            profile=profile,
-            path_style=path_style,
-        )
-        return cls(at, url.bucket, create)
+        given: dict[str, Any] = {
+            "endpoint_url": endpoint_url,
+            "access_key": access_key,
+            "secret_key": secret_key,
+            "session_token": session_token,
+            "region": region,
+            "provider": provider,
+            "profile": profile,
+            "path_style": path_style,
+        }
+        if url.scheme == S3:
+            return cls(connection(**given), url.bucket, create)
+        for argument in (argument for argument, value in given.items() if value is not None):
+            raise UsageError(f"{argument} is not for {url.scheme}://")
+        return cls(open_service(url.scheme), url.bucket, create)
 
     # What it is
 
     @property
     def uuid(self) -> str:
         """The bucket's name."""
-        return self._store.bucket
+        return self._name
 
     @property
     def description(self) -> str:
         """The bucket's name."""
-        return self._store.bucket
+        return self._name
 
     def __repr__(self) -> str:
         """Return where it is; never a key."""
-        return f"<Bucket {self._store.url}{self._store.clients.at}>"
+        return f"<Bucket {self._store.url}{self._service.at}>"
 
     def __eq__(self, other: object) -> bool:
         """Whether both are one bucket: the same name at the same endpoint, whoever asks."""
@@ -164,15 +172,15 @@ class Bucket:
         return hash(self._identity)
 
     @property
-    def _identity(self) -> tuple[str | None, str]:
-        return self._store.clients.connection.endpoint_url, self.uuid
+    def _identity(self) -> tuple[str, str]:
+        return self._service.at, self._store.url
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields of a Qarnot resource bucket, ready for ``json.dumps``."""
         return {"bucketName": self.uuid, **self._resources.to_json()}
 
     @classmethod
-    def from_json(cls, connection: Connection, json_bucket: Mapping[str, Any]) -> Self:
+    def from_json(cls, connection: Connection | Service, json_bucket: Mapping[str, Any]) -> Self:
         """Return the bucket that ``to_json`` described; makes no request."""
         bucket = cls(connection, json_bucket["bucketName"], create=False)
         return bucket._with(Resources.from_json(json_bucket))
@@ -223,10 +231,13 @@ class Bucket:
     def presign(self, remote: str, *, put: bool = False, expires: int = 3600) -> str:
         """Return a URL that reads the object, or with ``put`` writes it, for ``expires`` seconds.
 
-        Makes no request, and so does not know whether there is such an object.
+        Makes no request, and so does not know whether there is such an object. Raises
+        ``UsageError`` where the service has no such links.
         """
+        if not isinstance(self._service, S3Service):
+            raise UsageError(f"there are no links to objects of {self._store.url}")
         sign = presign_put if put else presign_get
-        return sign(self._store.clients, self.uuid, checked_key(remote), expires)
+        return sign(self._service.clients, self.uuid, checked_key(remote), expires)
 
     # One file
 
@@ -397,7 +408,7 @@ class Bucket:
 
         Raises the first error there was, once everything was tried; the bucket then stays.
         """
-        remove_bucket(self._store.clients, self.uuid, force=True)
+        self._service.remove_bucket(self.uuid, force=True)
 
     def update(self, flush: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - Qarnot's
         """Do nothing: nothing is remembered that could be out of date."""
@@ -453,3 +464,10 @@ class Bucket:
             missing = NoSuchFile(error.message)
         next(self._store.list(key), None)  # raises where it is the bucket
         raise missing
+
+
+def _service(connection: Connection | Service) -> Service:
+    """Return the service of a connection, which is one of S3's API."""
+    if isinstance(connection, Connection):
+        return S3Service(Clients(connection))
+    return connection

@@ -9,33 +9,39 @@ import click
 
 from ingest.cli.options import Command, asked, connection_options, output_options
 from ingest.errors import IngestError, UsageError
-from ingest.location import ObjectUrl, parse_url
+from ingest.location import parse_service, parse_url
+from ingest.storage.services import S3
 
 if TYPE_CHECKING:
     from ingest.cli.options import Asked
+    from ingest.location import ObjectUrl
     from ingest.operation import Operation, Status
+    from ingest.storage.connection import Clients
 
 
 @click.command(cls=Command)
+@click.argument("url", default=f"{S3}://")
 @connection_options
 @output_options
 @click.pass_context
-def buckets(ctx: click.Context, /, **values: Any) -> None:
-    """List the buckets."""
-    list_all(asked(ctx, values))
+def buckets(ctx: click.Context, /, url: str, **values: Any) -> None:
+    """List the buckets; those of another service by its URL alone, ds3:// for one."""
+    where = parse_service(url)
+    if where.bucket:
+        raise UsageError(f"{url} names a bucket; ls shows what is in it")
+    list_all(asked(ctx, values), where)
 
 
-def list_all(call: Asked) -> None:
+def list_all(call: Asked, where: ObjectUrl) -> None:
     """Show each bucket that the credentials own."""
-    from ingest.admin import list_buckets
     from ingest.cli.console import write_json
     from ingest.cli.text import printable
 
-    for bucket in list_buckets(call.clients):
+    for name, created in call.service(where).buckets():
         if call.values["as_json"]:
-            write_json({"type": "bucket", "name": bucket.name, "created": bucket.created})
+            write_json({"type": "bucket", "name": name, "created": created})
         else:
-            click.echo(f"{bucket.created or '':20}  {printable(bucket.name)}")
+            click.echo(f"{created or '':20}  {printable(name)}")
 
 
 @click.command(cls=Command)
@@ -45,10 +51,10 @@ def list_all(call: Asked) -> None:
 @click.pass_context
 def mb(ctx: click.Context, /, url: str, **values: Any) -> None:
     """Make a bucket; one that is yours already is fine."""
-    from ingest.admin import make_bucket
     from ingest.operation import Operation
 
-    made = make_bucket(asked(ctx, values).clients, _bucket_of(url))
+    where = _bucket_of(url)
+    made = asked(ctx, values).service(where).make_bucket(where.bucket)
     kept = Operation("make", url, status="skipped", reason="it is yours already")
     _show(ctx, values, Operation("make", url) if made else kept)
 
@@ -61,10 +67,10 @@ def mb(ctx: click.Context, /, url: str, **values: Any) -> None:
 @click.pass_context
 def rb(ctx: click.Context, /, url: str, force: bool, **values: Any) -> None:
     """Remove a bucket."""
-    from ingest.admin import remove_bucket
     from ingest.operation import Operation
 
-    remove_bucket(asked(ctx, values).clients, _bucket_of(url), force=force)
+    where = _bucket_of(url)
+    asked(ctx, values).service(where).remove_bucket(where.bucket, force=force)
     _show(ctx, values, Operation("remove", url))
 
 
@@ -75,19 +81,22 @@ def _show(ctx: click.Context, values: dict[str, Any], operation: Operation) -> N
     ctx.exit(reporter.show(iter([operation]), iter(())))
 
 
-def _bucket_of(url: str) -> str:
-    where = _parsed(url)
+def _bucket_of(url: str) -> ObjectUrl:
+    where = parse_url(url)
     if where.key:
         raise UsageError(f"{url} names a key, and not a bucket alone")
-    return where.bucket
+    return where
 
 
-def _parsed(url: str) -> ObjectUrl:
+def _of_s3(ctx: click.Context, values: dict[str, Any], url: str) -> tuple[ObjectUrl, Clients]:
+    """Return what ``url`` names, and the connection to it, where the command is one of S3's own."""
     from ingest.connecting import bucket_name
 
     where = parse_url(url)
+    if where.scheme != S3:
+        raise UsageError(f"{ctx.info_name} is for {S3}:// alone, and not for {url}")
     bucket_name(where.bucket)
-    return where
+    return where, asked(ctx, values).clients
 
 
 @click.command(cls=Command)
@@ -109,7 +118,7 @@ def presign(
     """Print a link that reads, or with --put writes, one object without credentials."""
     from ingest.admin import presign_get, presign_put
 
-    where, clients = _parsed(url), asked(ctx, values).clients
+    where, clients = _of_s3(ctx, values, url)
     if not where.key:
         raise UsageError(f"{url} names no object")
     if put:
@@ -132,14 +141,14 @@ def cleanup(ctx: click.Context, /, url: str, older_than: str, dry_run: bool, **v
     from ingest.cli.console import Reporter
     from ingest.operation import Operation
 
-    where, clients = _parsed(url), asked(ctx, values).clients
+    where, clients = _of_s3(ctx, values, url)
     found = clean_up(clients, where.bucket, where.key, parse_age(older_than), dry_run=dry_run)
     done: Status = "planned" if dry_run else "done"
     reporter = Reporter(as_json=values["as_json"], quiet=values["quiet"])
     operations = (
         Operation(
             "abort",
-            f"s3://{where.bucket}/{upload.key}",
+            where.of(upload.key),
             status="failed" if error else done,
             reason=f"begun {datetime.fromtimestamp(upload.initiated, UTC):%Y-%m-%d %H:%M}Z",
             error=error,
@@ -150,22 +159,22 @@ def cleanup(ctx: click.Context, /, url: str, older_than: str, dry_run: bool, **v
 
 
 @click.command(cls=Command)
-@click.argument("url", required=False)
+@click.argument("url", default=f"{S3}://")
 @connection_options
 @output_options
 @click.pass_context
-def doctor(ctx: click.Context, /, url: str | None, **values: Any) -> None:
+def doctor(ctx: click.Context, /, url: str, **values: Any) -> None:
     """Check the connection step by step; with s3://bucket/prefix/, reading and writing too."""
     from ingest.cli.console import write_json
-    from ingest.doctor import diagnose, misconfigured
+    from ingest.doctor import misconfigured
 
-    where = _parsed(url) if url else ObjectUrl("")
+    where = parse_service(url)
     try:
-        clients = asked(ctx, values).clients
+        checks = asked(ctx, values).service(where).checks(where.bucket or None, where.directory)
+    except UsageError:
+        raise
     except IngestError as error:
-        checks = misconfigured(error)
-    else:
-        checks = diagnose(clients, where.bucket or None, where.directory)
+        checks = misconfigured(error, where.scheme)
     failed = False
     for check in checks:
         failed = failed or check.status == "failed"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ingest.location import ObjectUrl
     from ingest.operation import Operation
     from ingest.storage.base import Entry
+    from ingest.storage.versions import Version
 
 EXIT_SOME_FAILED = 1
 
@@ -196,7 +197,7 @@ class Reporter:
 
 def show_entry(item: Entry | Prefix, where: ObjectUrl, *, as_json: bool) -> None:
     """Show one item of a listing."""
-    url = f"s3://{where.bucket}/{item.key}"
+    url = where.of(item.key)
     if isinstance(item, Prefix):
         if as_json:
             write_json({"type": "directory", "url": url, "key": item.key})
@@ -210,6 +211,23 @@ def show_entry(item: Entry | Prefix, where: ObjectUrl, *, as_json: bool) -> None
         write_json({**fields, "modified": written, "etag": item.etag})
     else:
         sys.stdout.write(f"{moment:%Y-%m-%d %H:%M:%S}Z{item.size:>14}  {printable(item.key)}\n")
+
+
+def show_version(version: Version, where: ObjectUrl, *, as_json: bool) -> None:
+    """Show one version of an object."""
+    at = None if version.modified is None else datetime.fromtimestamp(version.modified, UTC)
+    if as_json:
+        kind = "delete marker" if version.marker else "version"
+        fields = {"type": kind, "url": where.of(version.key), "key": version.key}
+        written = at.isoformat().replace("+00:00", "Z") if at else None
+        told = {"size": version.size, "modified": written, "version_id": version.id}
+        write_json({**fields, **told, "latest": version.latest})
+    else:
+        moment = f"{at:%Y-%m-%d %H:%M:%S}Z" if at else ""
+        size = "deleted" if version.marker else version.size
+        state = "latest" if version.latest else "older"
+        shown = f"{version.id or '-'}  {state:6}  {printable(version.key)}"
+        sys.stdout.write(f"{moment:20}{size:>14}  {shown}\n")
 
 
 def _is_of_the_whole(operation: Operation, tally: Tally) -> IngestError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,42 +12,55 @@ from ingest.cli.buckets import list_all
 from ingest.cli.options import Command, asked, connection_options, output_options, transfer_options
 from ingest.cli.running import is_file, named, run, tree_of
 from ingest.errors import NotFound, UsageError
-from ingest.location import ObjectUrl, parse, parse_url
+from ingest.location import parse, parse_service, parse_url
+from ingest.storage.services import S3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ingest.cli.options import Asked
+    from ingest.location import ObjectUrl
     from ingest.operation import Operation
-    from ingest.storage.base import Entry, Prefix, Transfer
-    from ingest.storage.s3 import S3Store
+    from ingest.storage.base import Entry, Prefix, Store, Transfer
+    from ingest.storage.versions import Version
 
 
 @click.command(cls=Command)
-@click.argument("url", required=False)
+@click.argument("url", default=f"{S3}://")
 @click.option("--recursive", is_flag=True, help="Everything below, not one level.")
+@click.option("--versions", is_flag=True, help="Everything below, in every version there is.")
 @connection_options
 @output_options
 @click.pass_context
-def ls(ctx: click.Context, /, url: str | None, recursive: bool, **values: Any) -> None:
+def ls(ctx: click.Context, /, url: str, recursive: bool, versions: bool, **values: Any) -> None:
     """List what is directly below s3://bucket/prefix/; without a URL, the buckets."""
-    call = asked(ctx, values)
-    if url is None:
-        list_all(call)
+    call, where = asked(ctx, values), parse_service(url)
+    if not where.bucket:
+        list_all(call, where)
         return
-    from ingest.cli.console import show_entry
+    from ingest.cli.console import show_entry, show_version
 
-    where = parse_url(url)
-    store = call.store(where.bucket)
     found = 0
-    for item in _listed(store, where, recursive=recursive):
-        found += 1
-        show_entry(item, where, as_json=values["as_json"])
+    if versions:
+        for version in _versions(call, where):
+            found += 1
+            show_version(version, where, as_json=values["as_json"])
+    else:
+        for item in _listed(call.store(where), where, recursive=recursive):
+            found += 1
+            show_entry(item, where, as_json=values["as_json"])
     if not found and where.key:
         raise NotFound(f"there is nothing at {where}")
 
 
-def _listed(store: S3Store, where: ObjectUrl, *, recursive: bool) -> Iterator[Entry | Prefix]:
+def _versions(call: Asked, where: ObjectUrl) -> Iterator[Version]:
+    """Yield the versions of the object of that name, and of all that is below the directory."""
+    for version in call.service(where).versions(where.bucket, where.key):
+        if where.covers(version.key):
+            yield version
+
+
+def _listed(store: Store, where: ObjectUrl, *, recursive: bool) -> Iterator[Entry | Prefix]:
     """Yield what is below a directory; or the object of that name and the directory of it."""
     if where.directory == where.key:
         yield from store.list(where.key) if recursive else store.list_directory(where.key)
@@ -57,7 +71,7 @@ def _listed(store: S3Store, where: ObjectUrl, *, recursive: bool) -> Iterator[En
             yield item
         below = below or item.key == where.directory
     if below:
-        yield from _listed(store, ObjectUrl(where.bucket, where.directory), recursive=recursive)
+        yield from _listed(store, replace(where, key=where.directory), recursive=recursive)
 
 
 @click.command(cls=Command)
@@ -74,7 +88,7 @@ def rm(ctx: click.Context, /, url: str, recursive: bool, **values: Any) -> None:
         raise UsageError(f"{url} names no object", hint="rb removes a bucket")
 
     def operations(call: Asked, how: Transfer) -> Iterator[Operation]:
-        store, dry_run = call.store(where.bucket), values["dry_run"]
+        store, dry_run = call.store(where), values["dry_run"]
         if recursive:
             return remove(store, where.directory, call.rules(), how, dry_run=dry_run)
         return remove_one(store, where.key, how, dry_run=dry_run)
@@ -84,14 +98,26 @@ def rm(ctx: click.Context, /, url: str, recursive: bool, **values: Any) -> None:
 
 @click.command(cls=Command)
 @click.argument("url")
+@click.option("--offset", type=click.IntRange(0), default=0, metavar="N", help="First byte, 0 on.")
+@click.option("--length", type=click.IntRange(0), metavar="N", help="Most bytes; by default all.")
+@click.option("--version-id", metavar="ID", help="A version that ls --versions shows.")
 @connection_options
 @click.pass_context
-def cat(ctx: click.Context, /, url: str, **values: Any) -> None:
-    """Write an object's bytes to stdout."""
+def cat(
+    ctx: click.Context,
+    /,
+    url: str,
+    offset: int,
+    length: int | None,
+    version_id: str | None,
+    **values: Any,
+) -> None:
+    """Write an object's bytes, or a part of them, to stdout."""
     where = parse_url(url)
     if not where.key:
         raise UsageError(f"{url} names no object")
-    for piece in asked(ctx, values).store(where.bucket).stream(where.key):
+    store = asked(ctx, values).store(where)
+    for piece in store.stream(where.key, offset, length, version_id):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
 

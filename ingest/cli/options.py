@@ -18,13 +18,15 @@ from ingest.cli.text import printable
 from ingest.errors import IngestError, UsageError
 from ingest.planning.filters import Rule
 from ingest.storage.providers import names
+from ingest.storage.services import JOB_SCHEMES, S3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ingest.storage.base import Transfer
+    from ingest.location import ObjectUrl
+    from ingest.storage.base import Store, Transfer
     from ingest.storage.connection import Clients
-    from ingest.storage.s3 import S3Store
+    from ingest.storage.services import JobService, Service
     from ingest.uploader import Content
 
 _ASKED, _ORDER = "ingest.asked", "ingest.order"
@@ -32,6 +34,9 @@ _STYLES = {"path": True, "virtual": False}
 # What a header of HTTP can carry.
 _NAME, _VALUE = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"), re.compile(r"[\x20-\x7e]*")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_REACHES_S3 = ("endpoint_url", "provider", "profile", "region", "addressing_style")
+_WRITES_TO_S3 = ("storage_class", "sse", "sse_kms_key_id", "acl")
+_MAKES_JOBS = ("job_name", "priority")
 
 
 class Command(click.Command):
@@ -116,30 +121,36 @@ output_options = _stack(
     click.option("--quiet", is_flag=True, help="Show failures alone."),
 )
 
+pace_options = _stack(
+    click.option(
+        "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, metavar="N"
+    ),
+    click.option("--limit-rate", type=Size(), metavar="BYTES", help="Most bytes a second."),
+    click.option(
+        "--keep-partial/--no-keep-partial",
+        default=None,
+        help="What of a large file is there after a failure; kept by default, to go on from.",
+    ),
+)
+
 transfer_options = _stack(
     connection_options,
     output_options,
     click.option("--dry-run", is_flag=True, help="Say what would be done; touch nothing."),
     click.option("--include", multiple=True, metavar="GLOB", help="Last match wins, see docs."),
     click.option("--exclude", multiple=True, metavar="GLOB", help="Of keys below the directory."),
-    click.option(
-        "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, metavar="N"
-    ),
-    click.option("--limit-rate", type=Size(), metavar="BYTES", help="Most bytes a second."),
+    pace_options,
     click.option("--follow-symlinks", is_flag=True, help="By default they are skipped, and told."),
     click.option("--empty-dirs", is_flag=True, help="Also directories that have no file."),
     click.option("--no-overwrite", is_flag=True, help="Leave what is there already."),
-    click.option(
-        "--keep-partial/--no-keep-partial",
-        default=None,
-        help="What of a large file is there after a failure; kept by default, to go on from.",
-    ),
     click.option("--content-type", metavar="TYPE", help="By default the name's ending tells."),
     click.option("--metadata", multiple=True, metavar="NAME=VALUE", help="Of each object."),
     click.option("--storage-class", metavar="CLASS"),
     click.option("--sse", type=click.Choice(["AES256", "aws:kms", "aws:kms:dsse"])),
     click.option("--sse-kms-key-id", metavar="ID"),
     click.option("--acl", metavar="ACL", help="A canned one; none is sent by default."),
+    click.option("--job-name", metavar="NAME", help="Of the jobs that ds3:// makes of it."),
+    click.option("--priority", metavar="NAME", help="Of these jobs, such as HIGH."),
 )
 
 
@@ -150,6 +161,7 @@ class Asked:
     values: dict[str, Any]
     order: tuple[str, ...] = ()
     cancelled: threading.Event = field(default_factory=threading.Event)
+    _services: dict[str, JobService] = field(default_factory=dict)
 
     @functools.cached_property
     def clients(self) -> Clients:
@@ -166,23 +178,36 @@ class Asked:
             )
         )
 
-    def store(self, bucket: str) -> S3Store:
-        """Return the store of ``bucket``, writing as asked. Raises ``UsageError`` for no name."""
-        from ingest.connecting import bucket_name
-        from ingest.storage.s3 import S3Store
+    def service(self, where: ObjectUrl) -> Service:
+        """Return the service of ``where``. Raises ``UsageError`` and ``SettingsError``."""
+        return self._s3 if where.scheme == S3 else self.job_service(where)
+
+    def job_service(self, where: ObjectUrl) -> JobService:
+        """Return the service of ``where``, which has jobs. Raises as ``service`` does."""
+        from ingest.storage.services import open_service
+
+        if where.scheme not in JOB_SCHEMES:
+            raise UsageError(f"{where.scheme}:// has no jobs")
+        if where.scheme not in self._services:
+            job_name, priority = (self.values.get(name) for name in _MAKES_JOBS)
+            made = open_service(where.scheme, job_name=job_name, priority=priority)
+            self._services[where.scheme] = made
+        return self._services[where.scheme]
+
+    @functools.cached_property
+    def _s3(self) -> Service:
+        from ingest.s3_service import S3Service
         from ingest.storage.sending import Writing
 
-        for name in ("content_type", "storage_class", "sse_kms_key_id", "acl"):
+        for name in ("content_type", *_WRITES_TO_S3):
             if not _VALUE.fullmatch(value := self.values.get(name) or ""):
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(f"{option} {value!r} should be printable ASCII")
-        writing = Writing(
-            self.values.get("storage_class"),
-            self.values.get("sse"),
-            self.values.get("sse_kms_key_id"),
-            self.values.get("acl"),
-        )
-        return S3Store(bucket_name(bucket), self.clients, writing)
+        return S3Service(self.clients, Writing(*map(self.values.get, _WRITES_TO_S3)))
+
+    def store(self, where: ObjectUrl) -> Store:
+        """Return the store of the bucket of ``where``. Raises as ``service`` does."""
+        return self.service(where).store(where.bucket)
 
     def rules(self) -> tuple[Rule, ...]:
         """Return --include and --exclude in the order in which they were given."""
@@ -211,7 +236,7 @@ class Asked:
 
         cancelled = self.cancelled
         pace = PLAIN.pace
-        if limit := self.values["limit_rate"]:
+        if limit := self.values.get("limit_rate"):
             rate = ByteRate(limit)
 
             def pace(size: int) -> None:
@@ -219,7 +244,7 @@ class Asked:
 
         return Transfer(
             threads=self.values["concurrency"],
-            overwrite=not self.values["no_overwrite"],
+            overwrite=not self.values.get("no_overwrite"),
             keep_partial=self.values["keep_partial"] is not False,
             keep_cancelled=self.values["keep_partial"] is True,
             moved=moved,
@@ -229,6 +254,27 @@ class Asked:
 
 
 def asked(ctx: click.Context, values: dict[str, Any]) -> Asked:
-    """Return the shared options of the call that ``ctx`` is of."""
-    found: Asked = ctx.meta.setdefault(_ASKED, Asked(values, tuple(ctx.meta.get(_ORDER, ()))))
+    """Return the shared options of the call that ``ctx`` is of.
+
+    Raises ``UsageError`` for one that none of the services that are named has.
+    """
+    if _ASKED not in ctx.meta:
+        _refuse_foreign(ctx, values)
+        ctx.meta[_ASKED] = Asked(values, tuple(ctx.meta.get(_ORDER, ())))
+    found: Asked = ctx.meta[_ASKED]
     return found
+
+
+def _refuse_foreign(ctx: click.Context, values: dict[str, Any]) -> None:
+    arguments = (each for each in ctx.command.params if isinstance(each, click.Argument))
+    given = [str(ctx.params[each.name or ""]) for each in arguments]
+    named = [text.partition("://")[0] for text in given if "://" in text] or [S3]
+    for options, known, schemes in (
+        (_REACHES_S3, {S3}, named),
+        (_WRITES_TO_S3, {S3}, named[-1:]),
+        (_MAKES_JOBS, {*JOB_SCHEMES}, named),
+    ):
+        for name in options:
+            if values.get(name) is not None and known.isdisjoint(schemes):
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} is not for {' or '.join(schemes)}://")

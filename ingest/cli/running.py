@@ -32,7 +32,7 @@ def tree_of(call: Asked, location: Location) -> Tree:
 
     if isinstance(location, LocalPath):
         return LocalTree(location.path, call.values["follow_symlinks"], call.values["empty_dirs"])
-    return StoreTree(call.store(location.bucket), location.directory)
+    return StoreTree(call.store(location), location.directory)
 
 
 def is_file(call: Asked, location: Location) -> bool:
@@ -42,7 +42,7 @@ def is_file(call: Asked, location: Location) -> bool:
     if not location.name:
         return False
     try:
-        call.store(location.bucket).head(location.key)
+        call.store(location).head(location.key)
     except BucketNotFound:
         raise
     except NotFound:
@@ -56,7 +56,7 @@ def named(call: Asked, location: Location, name: str = "") -> tuple[Tree, str]:
 
     if isinstance(location, ObjectUrl):
         key = location.key if location.name or not name else location.key + name
-        return StoreTree(call.store(location.bucket)), key
+        return StoreTree(call.store(location)), key
     if location.is_directory:
         return LocalTree(location.path), name
     return LocalTree(location.path.parent), location.path.name

@@ -11,7 +11,7 @@ from ingest.cli.options import Asked, Command, asked, transfer_options
 from ingest.cli.running import bytes_in, is_file, named, run, tree_of
 from ingest.errors import BucketNotFound, NotFound, UsageError
 from ingest.location import LocalPath, parse, parse_url
-from ingest.settings import load_directories
+from ingest.settings.stores import load_directories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,6 +14,9 @@ from ingest.sandbox.faults import KINDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ingest.sandbox.catalogue import Dataset
+    from ingest.sandbox.scaled import Titles
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C. Gives 130 then, and 2 where it cannot listen or is misconfigured."""
@@ -26,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             latency_s=options.latency,
             faults=options.fault,
             recorded=options.recorded,
+            titles=_each(options.titles) if options.titles else None,
             credentials=credentials,
         )
     except (OSError, ValueError) as problem:
@@ -72,6 +76,18 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        message = f"not a number of titles: {text}"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
+def _each(movies: int) -> dict[Dataset, Titles]:
+    return {"movie": movies, "tv": movies // 5}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ingest.sandbox",
@@ -101,6 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--recorded", type=Path, metavar="DIR", help="serve the recorded answers of a directory"
+    )
+    parser.add_argument(
+        "--titles",
+        type=_number,
+        metavar="N",
+        help="a catalogue of N movies and a fifth as many series, over the years as TMDB's are",
     )
     return parser
 

@@ -139,7 +139,8 @@ def _day(number: int, undated: int) -> str:
     return (LAST_DAY - timedelta(days=int(_SPAN_DAYS * share * share))).isoformat()
 
 
-def _entry(dataset: Dataset, position: int) -> Entry:
+def make_entry(dataset: Dataset, position: int) -> Entry:
+    """Make the title at a position."""
     numbers = draw(dataset, position, "entry")
     language = _LANGUAGES[numbers[7] % len(_LANGUAGES)]
     countries = _COUNTRIES[language]
@@ -166,7 +167,7 @@ def _entry(dataset: Dataset, position: int) -> Entry:
 @cache
 def entries(dataset: Dataset) -> tuple[Entry, ...]:
     """Every title of a dataset, in order of id."""
-    return tuple(_entry(dataset, position) for position in range(SIZES[dataset]))
+    return tuple(make_entry(dataset, position) for position in range(SIZES[dataset]))
 
 
 @cache

@@ -10,7 +10,7 @@ YYYY-MM-DD is an error, and a genre that is not a number matches nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -137,9 +137,14 @@ def parse(dataset: Dataset, parameters: Parameters) -> Query:
 
 @lru_cache(maxsize=256)
 def matching(query: Query) -> tuple[Entry, ...]:
-    """Find the titles a query matches, in its order; equal keys are in order of id."""
+    """Find the titles of the invented catalogue that a query matches, in its order."""
+    return select(entries(query.dataset), query)
+
+
+def select(titles: Iterable[Entry], query: Query) -> tuple[Entry, ...]:
+    """Return those of ``titles`` that a query matches, in its order; equal keys as they come."""
     key, _, direction = query.sort_by.rpartition(".")
-    found = [entry for entry in entries(query.dataset) if _matches(entry, query)]
+    found = [entry for entry in titles if _matches(entry, query)]
     # sort() keeps the order of equal keys, in reverse too.
     found.sort(key=_SORT_KEYS[query.dataset][key], reverse=direction == "desc")  # type: ignore[arg-type]
     return tuple(found)

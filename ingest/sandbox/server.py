@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
@@ -22,9 +22,14 @@ from ingest.sandbox import api, catalogue, recorded, replies
 from ingest.sandbox.faults import LIST_KINDS, Fault, FaultPlan
 from ingest.sandbox.query import Parameters
 from ingest.sandbox.replies import Reply
+from ingest.sandbox.scaled import Scaled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from ingest.sandbox.catalogue import Dataset
+    from ingest.sandbox.scaled import Titles
 
 # Accepted by every sandbox that is not limited to credentials of its own. Not secrets.
 SANDBOX_TOKEN: Final = "eyJhbGciOiJub25lIn0.eyJhdWQiOiJzYW5kYm94In0.sandbox"  # noqa: S105
@@ -57,11 +62,12 @@ class Sandbox:
     """A stand-in of the TMDB API on loopback, for as long as the ``with`` block lasts.
 
     Every request waits ``latency_s`` seconds first. ``recorded`` names a directory whose bodies
-    are served instead of the invented catalogue. ``credentials`` limits sign-in to exactly these
-    tokens and keys; without it anything of the right shape is accepted.
+    are served instead of the invented catalogue; ``titles`` says how many titles each dataset has
+    instead, in all or on each day. ``credentials`` limits sign-in to exactly these tokens and
+    keys; without it anything of the right shape is accepted.
 
     Raises:
-        ValueError: a fault that bends lists is asked for together with ``recorded``.
+        ValueError: a fault that bends lists, or ``titles``, is asked for with ``recorded``.
         FileNotFoundError: ``recorded`` holds no lists.
 
     """
@@ -74,17 +80,21 @@ class Sandbox:
         latency_s: float = 0.0,
         faults: Iterable[Fault] = (),
         recorded: Path | None = None,
+        titles: Mapping[Dataset, Titles] | None = None,
         credentials: frozenset[str] | None = None,
     ) -> None:
         """Take the options; nothing listens before ``start()``."""
         faults = tuple(faults)
+        if recorded is not None and titles is not None:
+            message = "recorded bodies are served as they are, and have the titles they have"
+            raise ValueError(message)
         if recorded is not None and any(fault.kind in LIST_KINDS for fault in faults):
             message = "recorded bodies are served as they are: faults of lists cannot be applied"
             raise ValueError(message)
         self._address = (host, port)
         self._latency_s = latency_s
         self._credentials = credentials
-        self._answer = _answers(recorded)
+        self._answer = _answers(recorded, titles)
         self._plan = FaultPlan(faults)
         self._log = _Log()
         self._server: _Server | None = None
@@ -332,9 +342,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Write nothing: what was asked is in ``Sandbox.requests``."""
 
 
-def _answers(directory: Path | None) -> _Answer:
+def _answers(directory: Path | None, titles: Mapping[Dataset, Titles] | None) -> _Answer:
     if directory is not None:
         return recorded.load(directory).answer
+    if titles is not None:
+        return partial(api.answer, titles=Scaled(titles))
     for dataset in catalogue.SIZES:
         catalogue.by_id(dataset)  # made now, so that no first request pays for it
     return api.answer

@@ -36,6 +36,7 @@ class Version:
 
     ``id`` is None where the store tells of no versions, and ``null`` where an object was written
     while its bucket kept none. The ``latest`` one of a key is what a plain read finds.
+    ``modified`` is in seconds of Unix time, where it is told.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Version:
     size: int = 0
     latest: bool = True
     marker: bool = False
+    modified: float | None = None
 
 
 Deleted = tuple[Version, "IngestError | None"]
@@ -89,6 +91,7 @@ def _version(listed: Any, *, marker: bool) -> Version:  # noqa: ANN401 - boto3's
         listed.get("Size", 0),
         listed.get("IsLatest", True),
         marker,
+        listed["LastModified"].timestamp() if "LastModified" in listed else None,
     )
 
 

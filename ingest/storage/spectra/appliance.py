@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ingest.errors import CredentialsRefused, NotFound
+from ingest.errors import CredentialsRefused, NotFound, StoreError
 from ingest.storage.spectra import documents
 from ingest.storage.spectra.patience import Stop
 from ingest.storage.spectra.place import Place, rest
@@ -40,7 +41,12 @@ def list_buckets(wire: Wire) -> list[tuple[str, str | None]]:
     """Return the buckets that the user may see: their names, and when they were made."""
     request = Request("cannot list the buckets", "GET", "/")
     found = wire.read(request, lambda body: documents.items(body, "Bucket"), Stop())
-    return [(each.get("Name", ""), each.get("CreationDate") or None) for each in found]
+    return [(each.get("Name", ""), _to_the_second(each.get("CreationDate", ""))) for each in found]
+
+
+def _to_the_second(moment: str) -> str | None:
+    at = documents.seconds(moment)
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" if at else None
 
 
 def make_bucket(wire: Wire, bucket: str) -> bool:
@@ -71,7 +77,10 @@ def remove_bucket(wire: Wire, bucket: str, *, force: bool = False) -> None:
         request = rest(what, "DELETE", "bucket", bucket, query={"force": None})
     else:
         request = Request(what, "DELETE", place.path())
-    wire.call(request, Stop())
+    try:
+        wire.call(request, Stop())
+    except Conflict as error:
+        raise StoreError(error.message, hint="rb --force removes all that is in it") from None
 
 
 def information(wire: Wire) -> Information:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from typing import TYPE_CHECKING, Literal, Protocol, cast, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast, get_args
 
 from ingest.errors import StoreError
 from ingest.storage.spectra.signature import CHECKSUM_HEADERS
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from _typeshed import ReadableBuffer
+
+_PIECE = 1024**2
 
 Kind = Literal["NONE", "MD5", "CRC_32", "CRC_32C", "SHA_256", "SHA_512"]
 
@@ -109,6 +111,15 @@ def header_of(kind: Kind, content: bytes) -> dict[str, str]:
     checksum = running(kind)
     checksum.update(content)
     return header(kind, checksum)
+
+
+def of_file(kind: Kind, file: BinaryIO, length: int) -> str:
+    """Return the checksum, in base64, of the next ``length`` bytes of ``file``, or fewer."""
+    checksum = running(kind)
+    while length and (piece := file.read(min(length, _PIECE))):
+        checksum.update(piece)
+        length -= len(piece)
+    return base64.b64encode(checksum.digest()).decode()
 
 
 class Expected:

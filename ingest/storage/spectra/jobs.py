@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ingest.storage.base import Transfer
     from ingest.storage.spectra.documents import Blob, Job
+    from ingest.storage.spectra.memory import Memory
     from ingest.storage.spectra.patience import Patience
     from ingest.storage.spectra.place import Place
     from ingest.storage.spectra.wire import Wire
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 MOST_OBJECTS = 500_000
 """The most objects that an appliance takes in one job."""
+PRIORITIES = ("CRITICAL", "URGENT", "HIGH", "NORMAL", "LOW", "BACKGROUND")
 _MOST_CHUNKS = 10_000
 _AT_ONCE_S = 1.0
 """How long an interrupted transfer may take to end its job."""
@@ -43,12 +45,14 @@ class JobOptions:
     """What jobs are begun with.
 
     ``objects`` is the most of them in one job, up to 500,000. ``priority`` is one that the
-    appliance knows, such as ``HIGH``; by default the bucket's data policy has one.
+    appliance knows, such as ``HIGH``; by default the bucket's data policy has one. ``memory`` keeps
+    which files uploads are of.
     """
 
     name: str = "ingest"
     priority: str | None = None
     objects: int = 1_000
+    memory: Memory | None = None
 
 
 class JobOver(StoreError):
@@ -197,24 +201,28 @@ class Jobs:
         except Passing as passing:
             raise passing.error from None
 
-    def leave(self, job: Job, how: Transfer, failed: Iterable[IngestError], *, open_: bool) -> None:
-        """End a job that is not done, unless it can be gone on with, and is to be.
+    def leave(self, job: Job, how: Transfer, failed: Iterable[IngestError], *, open_: bool) -> bool:
+        """End a job that is not done, unless it can be gone on with, and is to be: then True.
 
-        ``failed`` is why objects of it cannot be moved. ``open_`` says that of others it is not
-        known, since the transfer was stopped. Where the job cannot be ended, that is logged.
+        One that reads is ended: to go on from what has landed, another is begun. ``failed`` is why
+        objects of it cannot be moved. ``open_`` says that of others it is not known, since the
+        transfer was stopped. Where the job cannot be ended, that is logged.
         """
         is_stopped = how.cancelled.is_set() or open_
         # What the appliance refuses, or a file that has changed, is the same the next time.
-        can_resume = is_stopped or any(type(error) is StoreError for error in failed)
+        can_resume = job.request_type == "PUT" and (
+            is_stopped or any(type(error) is StoreError for error in failed)
+        )
         if can_resume and (how.keep_cancelled if is_stopped else how.keep_partial):
             logger.warning("the job %s is left to be resumed", job.id)
-            return
+            return True
         try:
             self.end(job.id, at_once=is_stopped)
         except NotFound:
             pass
         except IngestError as error:
             logger.warning("the job %s stays, for 24 hours at most: %s", job.id, error)
+        return False
 
     def ready(self, job: Job, chunks: int, stop: Stop) -> tuple[tuple[Blob, ...], float | None]:
         """Return the blobs that can be moved now, and in how many seconds to ask again.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ingest.errors import CredentialsRefused
+from ingest.errors import CredentialsRefused, UsageError
 from ingest.storage.spectra import documents
 from ingest.storage.spectra.checksums import kind_of
 from ingest.storage.spectra.patience import Stop
@@ -21,17 +22,28 @@ if TYPE_CHECKING:
     from ingest.storage.spectra.wire import Wire
 
 _REST = "_rest_"
+_BUCKET = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a bucket's data policy asks for: the checksum of each blob.
+    """What a bucket's data policy asks for: the checksum of each blob, and which versions are kept.
 
-    Where it ``keeps_one``, an object cannot be replaced, but has to be deleted first.
+    ``versioning`` is NONE, KEEP_LATEST or KEEP_MULTIPLE_VERSIONS; it is empty where it is unknown.
     """
 
     checksum: Kind = "NONE"
-    keeps_one: bool = False
+    versioning: str = ""
+
+    @property
+    def keeps_one(self) -> bool:
+        """Whether an object cannot be replaced, but has to be deleted first."""
+        return self.versioning == "NONE"
+
+    @property
+    def keeps_old(self) -> bool:
+        """Whether, for all that is known, an object that is deleted may stay as an old version."""
+        return self.versioning not in {"NONE", "KEEP_LATEST"}
 
 
 class Place:
@@ -92,7 +104,7 @@ class Place:
                 raise
             return Policy()
         kind = kind_of(found.get("ChecksumType") or "NONE")
-        return Policy(kind, keeps_one=found.get("Versioning") == "NONE")
+        return Policy(kind, found.get("Versioning", ""))
 
 
 def rest(
@@ -104,3 +116,12 @@ def rest(
 ) -> Request:
     """Return a request for what is below ``/_rest_/``, which S3 has not."""
     return Request(what, method, escaped_path(_REST, *path), query or {}, {}, body)
+
+
+def bucket_name(text: str) -> str:
+    """Return ``text``. Raises ``UsageError`` where no bucket can be called so."""
+    if not _BUCKET.fullmatch(text):
+        raise UsageError(
+            f"{text!r} should be a bucket's name: letters, digits, dots, hyphens or underscores"
+        )
+    return text

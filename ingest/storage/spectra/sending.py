@@ -12,7 +12,7 @@ from ingest.storage.spectra.documents import fits
 from ingest.storage.spectra.heads import head_of
 from ingest.storage.spectra.jobs import Wanted
 from ingest.storage.spectra.patience import Stop
-from ingest.storage.spectra.sources import source_of
+from ingest.storage.spectra.sources import File, source_of
 from ingest.storage.spectra.upload import PutJob, Upload, can_resume
 from ingest.storage.spectra.wire import BadRequest, Conflict
 
@@ -62,6 +62,7 @@ class Sender:
         """
         uploads: Uploads = {}
         yield from self._chosen(items, uploads)
+        self._recognise(job, uploads)
         yield from self._sent(job, uploads)
 
     def _chosen(self, items: Iterable[PutItem], uploads: Uploads) -> Iterator[Outcome]:
@@ -104,7 +105,21 @@ class Sender:
             yield from self._sent(job, uploads)
 
     def _sent(self, job: Job, uploads: Uploads) -> Iterator[Outcome]:
-        return PutJob(self._place, self._jobs, job, uploads, self._how).outcomes()
+        put, memory = PutJob(self._place, self._jobs, job, uploads, self._how), self._options.memory
+        if memory:
+            memory.remember(job.id, ((each.item, each.source) for each in uploads.values()))
+        try:
+            yield from put.outcomes()
+        finally:
+            if memory and not put.is_left:
+                memory.forget(job.id)
+
+    def _recognise(self, job: Job, uploads: Uploads) -> None:
+        """Mark those of ``uploads`` whose files are the same still as when ``job`` began."""
+        versions = self._options.memory.versions(job.id) if self._options.memory else {}
+        for key, upload in uploads.items():
+            if isinstance(upload.source, File):
+                upload.is_same = versions.get(key) == upload.source.version
 
     def _put_otherwise(self, uploads: Uploads, error: Conflict) -> Iterator[Outcome]:
         """Put ``uploads``, of which some are there, or in another job, and not to be replaced."""
@@ -121,6 +136,7 @@ class Sender:
         for job in jobs:
             names = {blob.name for blob in job.blobs} & rest.keys()
             found = {key: rest.pop(key) for key in list(rest) if key in names}
+            self._recognise(job, found)
             if job.name != self._options.name:
                 theirs = Conflict(f"the job {job.id} is writing it", hint=_JOBS)
                 yield from self._all_failed(found, theirs)

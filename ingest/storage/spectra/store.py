@@ -12,9 +12,9 @@ from ingest.errors import BucketNotFound, IngestError, NotFound
 from ingest.files.landing import Landing
 from ingest.storage.base import PLAIN, Entry, GetItem, Head, Outcome, PutItem, Transfer
 from ingest.storage.bulk import in_threads
-from ingest.storage.spectra import documents, listing
+from ingest.storage.spectra import checksums, documents, listing
 from ingest.storage.spectra.batches import batches
-from ingest.storage.spectra.heads import Listed, head_as_listed, head_of
+from ingest.storage.spectra.heads import Listed, head_as_listed, head_of, version_of
 from ingest.storage.spectra.jobs import MOST_OBJECTS, JobOptions, Jobs, Wanted
 from ingest.storage.spectra.patience import Stop
 from ingest.storage.spectra.place import Place, rest
@@ -79,9 +79,19 @@ class SpectraStore:
         """Return what is known of an object, or of a version of it."""
         return head_of(self._place, key, version_id)
 
-    def part_size(self, entry: Entry) -> int | None:  # noqa: ARG002 - as every store's
-        """Return None: the ETag of an object in blobs is not told to be made of their MD5s."""
-        return None
+    def has_content(self, entry: Entry, path: Path) -> bool | None:
+        """Compare the checksums of the object's blobs with those of the file."""
+        head = head_of(self._place, entry.key, version_of(entry))
+        offsets = sorted(head.checksums)
+        if not offsets or offsets[0]:
+            return None
+        ends = [*offsets[1:], head.size]
+        with path.open("rb") as file:
+            return all(
+                checksums.of_file(checksums.kind_of(head.checksum_type), file, end - offset)
+                == head.checksums[offset]
+                for offset, end in zip(offsets, ends, strict=True)
+            )
 
     # Content
 
@@ -202,20 +212,23 @@ class SpectraStore:
             if plain:
                 yield from self._delete_batch(plain)
 
-    def delete_below(self, folder: str) -> None:
-        """Delete all there is below ``folder``, which ends in ``/``, by one request.
+    def delete_below(self, directory: str) -> bool | None:
+        """Delete all there is below ``directory`` by one request, but for what it may not be for.
 
-        The appliance has to have it: one that has nothing is no error.
+        It would take old versions along, and a path of odd segments may be folded on its way.
         """
-        what = f"cannot delete {self.url}/{folder}"
+        folder = directory.removesuffix("/")
+        if {"", ".", ".."} & set(folder.split("/")) or self._place.policy().keeps_old:
+            return None
         query = {"bucket_id": self.bucket, "recursive": None}
-        request = rest(what, "DELETE", "folder", folder.removesuffix("/"), query=query)
+        what = f"cannot delete {self.url}/{directory}"
         try:
-            self.wire.call(request, Stop())
+            self.wire.call(rest(what, "DELETE", "folder", folder, query=query), Stop())
         except BucketNotFound:
             raise
         except NotFound:
-            pass
+            return False
+        return True
 
     def _delete(self, key: str) -> Outcome:
         request = Request(self._place.what("delete", key), "DELETE", self._place.path(key))

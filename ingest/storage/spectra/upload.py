@@ -42,7 +42,8 @@ _DOUBT_S = 2.0
 class Upload:
     """An object of a job: so many blobs are ``left`` to be sent; ``error`` is why it cannot be.
 
-    Of ``told`` bytes it was told that they are sent.
+    Of ``told`` bytes it was told that they are sent. ``is_same`` says that the file is known to be
+    what it was when the job began.
     """
 
     item: PutItem
@@ -50,6 +51,7 @@ class Upload:
     left: int = 0
     told: int = 0
     error: IngestError | None = None
+    is_same: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -58,7 +60,9 @@ class Upload:
 
     def is_as_at(self, moment: float) -> bool:
         """Whether its content is what it was at ``moment``, for all that can be told."""
-        return isinstance(self.source, File) and self.source.modified < moment - _DOUBT_S
+        if self.is_same or not isinstance(self.source, File):
+            return self.is_same
+        return self.source.modified < moment - _DOUBT_S
 
 
 class PutJob:
@@ -78,6 +82,8 @@ class PutJob:
         self._held = ByteBudget(_HELD)
         self._telling = threading.Lock()
         self._is_over = False
+        self.is_left = False
+        """Whether there is still something to be sent in it, by whoever goes on with it."""
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield one outcome an object, as they finish.
@@ -183,8 +189,10 @@ class PutJob:
         is_open = any(upload.is_open for upload in self._uploads.values())
         # Of a job that is resumed, others may be sending the rest.
         is_ours = self._blobs.keys() <= self._uploads.keys()
-        if is_ours and not self._is_over and (errors or is_open):
-            self._jobs.leave(self._job, self._how, errors, open_=is_open)
+        if not self._is_over and (errors or is_open):
+            self.is_left = not is_ours or self._jobs.leave(
+                self._job, self._how, errors, open_=is_open
+            )
 
     # Blobs
 

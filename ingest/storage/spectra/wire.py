@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidProxyURL, InvalidURL, RequestException, SSLError
@@ -259,8 +260,9 @@ class Wire:
         return reply
 
     def _failed(self, request: Request, error: Exception) -> NoReturn:
-        why = reason(error)
-        failure = StoreError(f"{request.what}{self.at}: {why}")
+        why, proxy = reason(error), urlsplit(self.appliance.proxy or "").netloc
+        through = f" through the proxy {proxy.rpartition('@')[2]}" if proxy else ""
+        failure = StoreError(f"{request.what}{self.at}{through}: {why}")
         final = isinstance(error, InvalidURL | InvalidProxyURL) or (
             isinstance(error, SSLError) and "CERTIFICATE" in why.upper()
         )
@@ -280,7 +282,10 @@ class Wire:
         """Return the error that says ``what`` failed, and what the appliance said."""
         kind = BucketNotFound if said.code == "NoSuchBucket" else _ERRORS.get(status, StoreError)
         told = ": ".join(filter(None, (said.code, said.message))) or f"HTTP {status}"
-        return kind(f"{what}{self.at}: {told}", hint=_HINTS.get(said.code))
+        hint = _HINTS.get(said.code)
+        if kind is CredentialsRefused and not said.code:  # the answer to a HEAD has no body
+            hint = "check DS3_ACCESS_KEY and DS3_SECRET_KEY, and what the user may do"
+        return kind(f"{what}{self.at}: {told}", hint=hint)
 
     def _prepared(self, request: Request) -> PreparedRequest:
         """Return the signed request; its URL is set as it is, which requests would change."""
