@@ -84,11 +84,7 @@ def backfill(records: int) -> Counts:
         reads=3 + files + 3 * windows,
         seconds=(planning + pages) / RATE + windows * SUMMARY_S,
         gb_seconds=GB
-        * (
-            planning / RATE
-            + pages / shared.requests_per_second
-            + windows * SUMMARY_S
-        ),
+        * (planning / RATE + pages / shared.requests_per_second + windows * SUMMARY_S),
     )
 
 
@@ -144,5 +140,3 @@ def table(kind: str) -> list[str]:
         others = [f"{batch_operations(size):,.2f}" for size in sizes]
         rows.append(("S3 Batch Operations instead", others))
     return [f"| {name} | {' | '.join(cells)} |" for name, cells in rows]
-
-

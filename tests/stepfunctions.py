@@ -155,6 +155,7 @@ class StepFunctions:
     _only: list[Any] | None = None
     _entered: dict[str, Any] = field(default_factory=dict)
     _over: set[str] = field(default_factory=set)
+    _seen: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -203,6 +204,12 @@ class StepFunctions:
             found.get("cause"),
             [each["name"] for each in entered],
         )
+
+    def wait_for_an_end(self) -> None:
+        """Return once another execution is over than there were the last time."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self._over) > self._seen, _ENDED_S)
+            self._seen = len(self._over)
 
     def redrive(self, made_of: Definition) -> Ended:
         """Go on from the Map of the execution that ended last, with the children that failed."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import click
 from click.testing import CliRunner
 
 from ingest.cli.group import cli
@@ -56,6 +57,15 @@ def fill(store: S3Store, contents: Mapping[str, bytes], **metadata: str) -> None
 def contents(store: S3Store) -> dict[str, bytes]:
     """Every object, in the order of the listing."""
     return {entry.key: store.read(entry.key) for entry in store.list()}
+
+
+def _all_commands() -> dict[str, click.Command]:
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    return {name: each for name, each in found.items() if each}
+
+
+ALL_COMMANDS = _all_commands()
 
 
 def write(root: Path, files: Mapping[str, bytes], time: float | None = OLD) -> Path:

@@ -352,8 +352,6 @@ def test_an_address_spells_any_key_exactly(key: str) -> None:
 
 
 def test_importing_the_package_loads_nothing_of_it() -> None:
-    code = (
-        "import sys, ingest; print([m for m in ('ingest.bucket', 'boto3') if m in sys.modules])"
-    )
+    code = "import sys, ingest; print([m for m in ('ingest.bucket', 'boto3') if m in sys.modules])"
     done = program({}, "-c", code)
     assert done.out.strip() == "[]", done.err

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from ingest.cli.group import cli
 from runs import child_environment, files
-from stores import command, contents, fill, lines, placed, store_of, write
+from stores import ALL_COMMANDS, command, contents, fill, lines, placed, store_of, write
 
 if TYPE_CHECKING:
     from ingest.storage.s3 import S3Store
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     "run purge buckets mb rb ls upload download sync cp mv rm cat presign verify cleanup doctor "
-    "jobs tapes"
+    "jobs tapes backfill transfer follow"
 ).split()
 TRANSFERS = "upload download sync cp mv".split()
 COMMON = (
@@ -48,14 +47,14 @@ def test_help_lists_every_command() -> None:
     assert told.exit_code == 0
     for name in COMMANDS:
         assert f"\n  {name} " in told.stdout, name
-    assert set(cli.commands) == set(COMMANDS)
+    assert set(ALL_COMMANDS) == set(COMMANDS)
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(ALL_COMMANDS))
 def test_help_of_a_command_lists_its_options_and_says_what_each_is_for(name: str) -> None:
     told = command(None, name, "--help")
     assert told.exit_code == 0
-    for parameter in cli.commands[name].params:
+    for parameter in ALL_COMMANDS[name].params:
         assert all(option in told.stdout for option in parameter.opts if option.startswith("--"))
         if isinstance(parameter, click.Option) and parameter.name != "storage_class":
             assert parameter.help or isinstance(parameter.type, click.Choice) or parameter.metavar
@@ -63,7 +62,7 @@ def test_help_of_a_command_lists_its_options_and_says_what_each_is_for(name: str
 
 @pytest.mark.parametrize("name", TRANSFERS)
 def test_the_common_options_are_those_of_every_transfer(name: str) -> None:
-    has = {option for parameter in cli.commands[name].params for option in parameter.opts}
+    has = {option for parameter in ALL_COMMANDS[name].params for option in parameter.opts}
     assert has >= set(COMMON)
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from ingest.cli.group import cli
-from stores import command, write
+from stores import ALL_COMMANDS, command, write
 from support import REPOSITORY
 
 if TYPE_CHECKING:
@@ -64,14 +63,14 @@ def test_every_command_has_an_example_that_it_understands() -> None:
     for line in lines:
         _, name, *words = shlex.split(line, comments=True)
         seen.add(name)
-        asked = cli.commands[name]
+        asked = ALL_COMMANDS[name]
         asked.make_parser(click.Context(asked)).parse_args(words)
-    assert seen == set(cli.commands)
+    assert seen == set(ALL_COMMANDS)
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(ALL_COMMANDS))
 def test_every_option_of_a_command_is_told(name: str) -> None:
-    for parameter in cli.commands[name].params:
+    for parameter in ALL_COMMANDS[name].params:
         for option in (*parameter.opts, *parameter.secondary_opts):
             if option.startswith("--"):
                 assert re.search(rf"(?<![\w-]){option}(?![\w-])", README), option
@@ -80,7 +79,7 @@ def test_every_option_of_a_command_is_told(name: str) -> None:
 def test_every_option_that_is_told_exists() -> None:
     known = {
         option
-        for each in cli.commands.values()
+        for each in ALL_COMMANDS.values()
         for parameter in each.params
         for option in (*parameter.opts, *parameter.secondary_opts)
     }

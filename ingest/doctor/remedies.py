@@ -145,8 +145,7 @@ _ROWS: tuple[tuple[str, Remedy], ...] = (
     ("(?i:could not connect|connection refused)", NOBODY_THERE),
     ("(?i:timed out|(read|connect) timeout)", NO_ANSWER),
     (
-        "(?i:connection aborted|remote end closed|hung up|cut short|connection reset|no HTTP/1"
-        "|badstatusline)",
+        "(?i:connection aborted|remote end closed|hung up|cut short|connection reset|no HTTP/1)",
         Remedy(
             "the service ends the connection",
             "begin --endpoint-url with https:// if the port wants TLS, else see the service's log",
