@@ -10,8 +10,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import CredentialsRefused, StoreError, UsageError
-from ingest.storage.answers import client_errors, code_of, translate
-from ingest.storage.api import Failed, api_of
+from ingest.storage.answers import Failed, client_errors, code_of, translate
+from ingest.storage.api import api_of
 from ingest.storage.base import Outcome
 from ingest.storage.s3 import S3Store
 from ingest.storage.uploads import abort_uploads, stale_uploads, unfinished_uploads

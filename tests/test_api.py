@@ -13,7 +13,8 @@ import pytest
 from ingest.errors import BucketNotFound, CredentialsRefused, NotFound, StoreError
 from ingest.settings import AccessKey
 from ingest.storage import api as api_module
-from ingest.storage.api import Answer, Api, Failed, bucket_url
+from ingest.storage.answers import Failed
+from ingest.storage.api import Answer, Api, bucket_url
 from stores import store_of
 from tinys3 import Answer as Told
 from tinys3 import Asked, certify, refusal, serve

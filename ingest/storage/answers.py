@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ET
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingest.errors import (
     BucketNotFound,
@@ -14,6 +15,9 @@ from ingest.errors import (
     StoreError,
     StoreUnreachable,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _REFUSALS = frozenset(
     {
@@ -42,6 +46,45 @@ _HINTS = {
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
     "TemporaryRedirect": _REGION_HINT,
 }
+
+_MOST_PATIENCE_S = 60.0
+"""How long to wait at most where the store says with ``Retry-After`` how long."""
+_PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_PASSING_CODES = frozenset(
+    "BadDigest IncompleteBody InternalError RequestTimeout ServiceUnavailable SlowDown".split()
+)
+
+
+class Failed(Exception):
+    """A request that was refused, or that was not answered.
+
+    ``code`` and ``message`` are the store's own, ``status`` is 0 where there was no answer.
+    ``passes`` says whether the same request may succeed later, ``wait_s`` how long the store asks
+    to be left alone until then, ``unreached`` that it has never answered so far.
+    """
+
+    def __init__(  # noqa: PLR0913 - what is known of a failure
+        self,
+        code: str,
+        message: str,
+        status: int = 0,
+        *,
+        passes: bool = False,
+        wait_s: float = 0.0,
+        unreached: bool = False,
+    ) -> None:
+        """Take what is known of the failure."""
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+        self.passes = passes
+        self.wait_s = wait_s
+        self.unreached = unreached
+
+    def error(self, what: str) -> IngestError:
+        """Return the error that says ``what`` failed."""
+        return error_of(what, self.code, self.message, self.status)
 
 
 TRUST = "name the certificate of its authority, as a file, in SSL_CERT_FILE"
@@ -132,6 +175,27 @@ def _answer(error: Exception) -> tuple[str, str, int]:
     if isinstance(error, OSError) and error.strerror:
         return "", error.strerror, 0
     return "", str(error), 0
+
+
+def refusal_of(headers: Mapping[str, str], body: bytes, status: int, region: str) -> Failed:
+    """Return what an answer to a request that was signed for ``region`` refuses it with."""
+    try:
+        root = ET.fromstring(body)  # noqa: S314 - expat itself bounds what entities expand to
+    except ET.ParseError:  # to HEAD there is none
+        root = ET.Element("Error")
+    return refusal_in(root, headers, status, region)
+
+
+def refusal_in(root: ET.Element, headers: Mapping[str, str], status: int, region: str) -> Failed:
+    """Return the failure that the document ``root`` tells of."""
+    code, message = root.findtext("{*}Code", ""), root.findtext("{*}Message", "")
+    there = headers.get("x-amz-bucket-region") or root.findtext("{*}Region", "")
+    if there and region and there != region:
+        message = "; ".join(filter(None, (message, f"the bucket is in {there}")))
+    asked = headers.get("retry-after", "")
+    wait_s = min(float(asked), _MOST_PATIENCE_S) if asked.isdecimal() else 0.0
+    passes = status in _PASSING_STATUS or code in _PASSING_CODES
+    return Failed(code, message, status, passes=passes, wait_s=wait_s)
 
 
 def client_errors() -> tuple[type[Exception], ...]:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from ingest.storage.answers import error_of
+from ingest.storage.answers import Failed, refusal_in, refusal_of
 from ingest.storage.base import Head
 from ingest.storage.signing import NOTHING, UNSIGNED, signed
 from ingest.storage.wire import Unreachable, Wire
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from ingest.errors import IngestError
     from ingest.settings import AccessKey
     from ingest.storage.connection import Clients
     from ingest.storage.reply import Reply
@@ -44,47 +43,9 @@ _IDLE_S = 4.0
 _DOCUMENT = 16 * 1_048_576
 """Bytes, well above what a document of 1,000 items takes."""
 _REFUSAL = 65_536
-_MOST_PATIENCE_S = 60.0
-"""How long to wait at most where the store says with ``Retry-After`` how long."""
-_PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-_PASSING_CODES = frozenset(
-    "BadDigest IncompleteBody InternalError RequestTimeout ServiceUnavailable SlowDown".split()
-)
 _DATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _NONE: Mapping[str, str] = MappingProxyType({})
-
-
-class Failed(Exception):
-    """A request that was refused, or that was not answered.
-
-    ``code`` and ``message`` are the store's own, ``status`` is 0 where there was no answer.
-    ``passes`` says whether the same request may succeed later, ``wait_s`` how long the store asks
-    to be left alone until then, ``unreached`` that it has never answered so far.
-    """
-
-    def __init__(  # noqa: PLR0913 - what is known of a failure
-        self,
-        code: str,
-        message: str,
-        status: int = 0,
-        *,
-        passes: bool = False,
-        wait_s: float = 0.0,
-        unreached: bool = False,
-    ) -> None:
-        """Take what is known of the failure."""
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
-        self.status = status
-        self.passes = passes
-        self.wait_s = wait_s
-        self.unreached = unreached
-
-    def error(self, what: str) -> IngestError:
-        """Return the error that says ``what`` failed."""
-        return error_of(what, self.code, self.message, self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +84,7 @@ class Answer:
         except ET.ParseError as error:
             raise Failed("", f"the answer is no XML: {error}", passes=True) from None
         if root.tag.rpartition("}")[2] == "Error":  # S3 may find out after it has said 200
-            raise _failure(self.headers, root, HTTPStatus.OK, "")
+            raise refusal_in(root, self.headers, HTTPStatus.OK, "")
         return root
 
 
@@ -258,7 +219,9 @@ class Api:
                 answer = wire.answer()
                 self._answered = True
                 if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-                    raise _refusal(answer, wire.body(answer, _REFUSAL), self._region)
+                    raise refusal_of(
+                        answer.headers, wire.body(answer, _REFUSAL), answer.status, self._region
+                    )
                 yield wire, answer
                 wire.done(answer)
         except Unreachable as error:
@@ -329,25 +292,6 @@ def bucket_url(bucket: str, endpoint_url: str | None, region: str, *, path_style
     if path_style:
         return f"{parts.scheme}://{parts.netloc}{path}/{name}"
     return f"{parts.scheme}://{name}.{parts.netloc}{path}"
-
-
-def _refusal(answer: Reply, body: bytes, region: str) -> Failed:
-    try:
-        root = ET.fromstring(body)  # noqa: S314 - expat itself bounds what entities expand to
-    except ET.ParseError:  # to HEAD there is none
-        root = ET.Element("Error")
-    return _failure(answer.headers, root, answer.status, region)
-
-
-def _failure(headers: Mapping[str, str], root: ET.Element, status: int, region: str) -> Failed:
-    code, message = root.findtext("{*}Code", ""), root.findtext("{*}Message", "")
-    there = headers.get("x-amz-bucket-region") or root.findtext("{*}Region", "")
-    if there and region and there != region:
-        message = "; ".join(filter(None, (message, f"the bucket is in {there}")))
-    asked = headers.get("retry-after", "")
-    wait_s = min(float(asked), _MOST_PATIENCE_S) if asked.isdecimal() else 0.0
-    passes = status in _PASSING_STATUS or code in _PASSING_CODES
-    return Failed(code, message, status, passes=passes, wait_s=wait_s)
 
 
 def _bytes(text: str) -> bytes:

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from ingest.storage.api import Failed
+from ingest.storage.answers import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

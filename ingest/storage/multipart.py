@@ -13,7 +13,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ingest.errors import CredentialsRefused, IngestError
-from ingest.storage.api import METADATA, Failed
+from ingest.storage.answers import Failed
+from ingest.storage.api import METADATA
 from ingest.storage.attempts import Halt, Stop, retried
 from ingest.storage.etags import parts_in
 from ingest.storage.parts import FileChanged, PartLimits, Source, part_size, part_size_of

@@ -16,12 +16,13 @@ from heapq import merge
 from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote_plus
 from xml.parsers.expat import errors as expat
 
-from ingest.errors import IngestError, StoreError
+from ingest.errors import StoreError
 from ingest.pacing import Backoff
-from ingest.storage.answers import error_of
+from ingest.storage.answers import Failed, refusal_in, refusal_of
+from ingest.storage.api import bucket_url
 from ingest.storage.base import Entry, Prefix
 from ingest.storage.signing import signed
 from ingest.storage.wire import Unreachable, Wire
@@ -39,12 +40,8 @@ _PAGE_BYTES = 16 * 1_048_576
 """Well above 1,000 keys of 1,024 bytes, each byte written as ``%XX``."""
 _UNREACHED_RETRIES = 2
 """An endpoint that has not answered once is more often wrong than overloaded."""
-_MOST_PATIENCE_S = 60.0
-"""How long to wait at most where the store says with ``Retry-After`` how long."""
 _BACKOFF = Backoff(retries=6, base_s=0.25)
 
-_PASSING_STATUS = frozenset({429, 500, 502, 503, 504})
-_PASSING_CODES = frozenset({"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 _CUT_SHORT = frozenset(
     expat.codes[message]
     for message in (
@@ -98,18 +95,6 @@ class Page:
     token: str | None
 
 
-class _Passing(Exception):
-    """A failure that may be over at the next try; ``error`` is raised when no try is left.
-
-    ``wait_s`` is how long the store asks to be left alone.
-    """
-
-    def __init__(self, error: IngestError, wait_s: float = 0.0) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.wait_s = wait_s
-
-
 class Pages:
     """The pages of one listing, over one kept-alive connection. What may pass is tried again."""
 
@@ -118,7 +103,9 @@ class Pages:
         self._place = place
         self._prefix = prefix
         self._delimiter = delimiter
-        self._address = _address(place)
+        self._address = bucket_url(
+            *(place.bucket, place.endpoint_url, place.region), path_style=place.style.path_style
+        )
         self._wire: Wire | None = None
         self._answers = 0
         self._ahead: str | None = None
@@ -144,11 +131,12 @@ class Pages:
         for attempt in count():
             try:
                 return self._read(*self._get(url))
-            except _Passing as passing:
+            except Failed as failed:
                 retries = self._place.backoff.retries
-                if attempt >= (retries if self._answers else min(retries, _UNREACHED_RETRIES)):
-                    raise passing.error from None
-                wait_s = max(passing.wait_s, self._place.backoff.wait_s(attempt))
+                retries = retries if self._answers else min(retries, _UNREACHED_RETRIES)
+                if not failed.passes or attempt >= retries:
+                    raise failed.error(self._what) from None
+                wait_s = max(failed.wait_s, self._place.backoff.wait_s(attempt))
             self._place.wait(wait_s)
         raise AssertionError  # pragma: no cover - count() does not end
 
@@ -183,9 +171,7 @@ class Pages:
             body = self._wire.body(answer, _PAGE_BYTES + 1)
         except Unreachable as error:
             self._ahead = None
-            if error.is_final:
-                self.fail(str(error))
-            raise _Passing(StoreError(f"{self._what}: {error}")) from None
+            raise Failed("", str(error), passes=not error.is_final) from None
         if len(body) > _PAGE_BYTES:
             self.fail(f"an answer of more than {_PAGE_BYTES:,} bytes", hint=_NOT_S3)
         self._answers += 1
@@ -208,39 +194,23 @@ class Pages:
         wire.send("GET", url, signed("GET", url, place.credentials(), place.region))
 
     def _read(self, answer: Reply, body: bytes) -> Page:
-        status = answer.status
+        if answer.status != HTTPStatus.OK:
+            raise refusal_of(answer.headers, body, answer.status, self._place.region)
         try:
             root = ET.fromstring(body)  # noqa: S314 - expat itself bounds what entities expand to
         except ET.ParseError as error:
-            if status != HTTPStatus.OK:
-                self._refused(answer, "", "")
             if error.code in _CUT_SHORT:
-                raise _Passing(StoreError(f"{self._what}: the answer was cut short")) from None
+                raise Failed("", "the answer was cut short", passes=True) from None
             self.fail(f"the answer is no XML: {error}", hint=_NOT_S3)
         namespace, brace, name = root.tag.rpartition("}")
-        if status != HTTPStatus.OK or name == "Error":
-            code, message = root.findtext("{*}Code", ""), root.findtext("{*}Message", "")
-            self._refused(answer, code, message, root.findtext("{*}Region", ""))
+        if name == "Error":  # S3 may find out after it has said 200
+            raise refusal_in(root, answer.headers, answer.status, self._place.region)
         if name != "ListBucketResult":
             self.fail(f"the answer is no listing, but <{name}>", hint=_NOT_S3)
         try:
             return _page(root, namespace + brace)
         except ValueError as error:
             self.fail(f"the listing cannot be read: {error}")
-
-    def _refused(self, answer: Reply, code: str, message: str, region: str = "") -> NoReturn:
-        region = answer.headers.get("x-amz-bucket-region") or region
-        where = f"the bucket is in {region}" if region and region != self._place.region else ""
-        error = error_of(self._what, code, "; ".join(filter(None, (message, where))), answer.status)
-        if answer.status in _PASSING_STATUS or code in _PASSING_CODES:
-            raise _Passing(error, _asked_wait_s(answer))
-        raise error
-
-
-def _asked_wait_s(answer: Reply) -> float:
-    """Return what ``Retry-After`` says in seconds; a date is not taken notice of, nor a day."""
-    asked = answer.headers.get("retry-after", "")
-    return min(float(asked), _MOST_PATIENCE_S) if asked.isdecimal() else 0.0
 
 
 def _page(root: ET.Element, namespace: str) -> Page:
@@ -288,14 +258,3 @@ def _seconds(moment: str) -> float:
 def name_bytes(name: str) -> bytes:
     """Return what a store orders names by."""
     return name.encode("utf-8", "surrogateescape")
-
-
-def _address(place: Place) -> str:
-    """Return the URL of the bucket."""
-    china = ".cn" if place.region.startswith("cn-") else ""
-    endpoint = place.endpoint_url or f"https://s3.{place.region}.amazonaws.com{china}"
-    parts = urlsplit(endpoint)
-    bucket, path = quote(place.bucket, safe=""), parts.path.rstrip("/")
-    if place.style.path_style:
-        return f"{parts.scheme}://{parts.netloc}{path}/{bucket}"
-    return f"{parts.scheme}://{bucket}.{parts.netloc}{path}/"

@@ -10,7 +10,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
-from ingest.storage.api import METADATA, Failed
+from ingest.storage.answers import Failed
+from ingest.storage.api import METADATA
 from ingest.storage.attempts import Stop, patiently
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget

@@ -17,8 +17,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ingest.errors import BucketNotFound, IngestError, NotFound, StoreError
-from ingest.storage.answers import code_of, error_of, translate
-from ingest.storage.api import Failed, api_of
+from ingest.storage.answers import Failed, code_of, error_of, translate
+from ingest.storage.api import api_of
 from ingest.storage.attempts import Halt, Stop, patiently
 from ingest.storage.base import PLAIN, Entry, Head, Outcome, Transfer
 from ingest.storage.bulk import in_threads

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from ingest.storage.api import Failed
+from ingest.storage.answers import Failed
 from ingest.storage.attempts import Halt, Stop, retried
 from ingest.storage.etags import etag_of, etag_of_parts, is_md5
 from ingest.storage.parts import PartLimits, PartReader, Source

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote_plus
 
 from ingest.errors import StoreError
-from ingest.storage.api import Failed
+from ingest.storage.answers import Failed
 from ingest.storage.attempts import Stop, retried
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,9 @@ class Jobs:
         """Ask nothing yet."""
         self._wire = wire
         self._own: set[str] = set()
+        # What an answer is read into is large, and stays with the thread that reads it: where each
+        # of many does so once, memory grows by as much for every one of them.
+        self._reader = ThreadPoolExecutor(1, "job-chunks")
 
     @property
     def patience(self) -> Patience:
@@ -238,7 +242,7 @@ class Jobs:
                 return offered.blobs, after_s(reply.headers)
 
         try:
-            return retried(once, self.patience, stop)
+            return self._reader.submit(retried, once, self.patience, stop).result()
         except (NotFound, Gone):
             raise self.over(job.id, stop) from None
 
