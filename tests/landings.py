@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from support import REPOSITORY
 
 if TYPE_CHECKING:
-    from ingest.files.landing import Partial
+    from ingest.files.partial import Partial
 
 MTIME = 1_700_000_000_123_456_789
 

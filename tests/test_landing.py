@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingest.errors import StoreError
-from ingest.files import landing as module
 from ingest.files.landing import Landing
 from landings import MTIME, fail_with, finish, open_files, partials, run, tree
 
@@ -79,7 +78,7 @@ def test_a_path_512_directories_deep_lands(tmp_path: Path) -> None:
 def test_directories_are_made_once_whoever_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_OPEN_DIRECTORIES", 3)
+    monkeypatch.setattr("ingest.files.directories._OPEN_DIRECTORIES", 3)
     before = open_files()
     files = {f"new/d{number % 7}/e/f{number}": b"%d" % number for number in range(300)}
     with Landing(tmp_path) as landing, ThreadPoolExecutor(16) as workers:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from ingest.files.landing import Part, Partial
+    from ingest.files.partial import Part, Partial
     from ingest.storage.attempts import Stop
 
 _SOON_S = 0.2

@@ -18,7 +18,8 @@ from ingest.storage.bulk import ByteBudget
 from ingest.storage.sending import is_encrypted
 
 if TYPE_CHECKING:
-    from ingest.files.landing import Landing, Partial
+    from ingest.files.landing import Landing
+    from ingest.files.partial import Partial
     from ingest.storage.api import Answer, Api
     from ingest.storage.base import Entry, GetItem, Transfer
     from ingest.storage.connection import Clients

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from ingest.files.landing import Part, Partial
+    from ingest.files.partial import Part, Partial
     from ingest.storage.api import Api
     from ingest.storage.base import Entry, Transfer
     from ingest.storage.reply import Reply

@@ -22,7 +22,8 @@ from ingest.storage.spectra.patience import Stop
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ingest.files.landing import Landing, Partial
+    from ingest.files.landing import Landing
+    from ingest.files.partial import Partial
     from ingest.storage.base import GetItem, Transfer
     from ingest.storage.spectra.documents import Blob, Job
     from ingest.storage.spectra.jobs import Jobs

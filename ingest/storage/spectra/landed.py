@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
-from ingest.files.landing import Part
+from ingest.files.partial import Part
 from ingest.storage.spectra import checksums
 from ingest.storage.spectra.checksums import Mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ingest.files.landing import Landing, Partial
+    from ingest.files.landing import Landing
+    from ingest.files.partial import Partial
     from ingest.storage.base import GetItem
     from ingest.storage.spectra.documents import Blob
     from ingest.storage.spectra.heads import ObjectHead

@@ -1,0 +1,156 @@
+"""A file to be: its content is complete in a partial one beside it, which then gets its name."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from ingest.files.directories import Directory
+
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
+"""The flags of a file that is not there yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A file to be: ``partial`` in ``directory`` becomes ``name``, which is for ``stem``."""
+
+    directory: Directory
+    name: str
+    stem: str
+    partial: str
+    overwrite: bool
+    sync: bool
+
+    def seal(self, fd: int, mtime_ns: int | None) -> None:
+        """Set the time of the complete content, and have it on the disk where that is asked for."""
+        if mtime_ns is not None:
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+        if self.sync:
+            os.fsync(fd)
+
+    def commit(self) -> bool:
+        """Give the complete file its name; False where it is taken and is to be left alone."""
+        at = self.directory.fd
+        if self.overwrite:
+            os.rename(self.partial, self.name, src_dir_fd=at, dst_dir_fd=at)
+        elif not self._claim(at):
+            self.discard()
+            return False
+        if self.sync:
+            os.fsync(at)
+        self._clear(at)
+        return True
+
+    def discard(self) -> None:
+        """Remove the partial file, if it is there."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.partial, dir_fd=self.directory.fd)
+
+    def _claim(self, at: int) -> bool:
+        try:
+            os.link(*(self.partial, self.name), src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+        except FileExistsError:
+            refuse_directory(self.name, at)
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                raise
+            return self._claim_without_links(at)
+        self.discard()
+        return True
+
+    def _claim_without_links(self, at: int) -> bool:
+        """Make an empty file first: only one can, and is then the one who replaces it."""
+        try:
+            os.close(os.open(self.name, NEW, 0o666, dir_fd=at))
+        except FileExistsError:
+            refuse_directory(self.name, at)
+            return False
+        try:
+            os.rename(self.partial, self.name, src_dir_fd=at, dst_dir_fd=at)
+        except OSError:
+            os.unlink(self.name, dir_fd=at)
+            raise
+        return True
+
+    def _clear(self, at: int) -> None:
+        """Remove what earlier runs left of this file, but nothing that one still writes."""
+        for partial in self.directory.partials.pop(self.stem, ()):
+            with contextlib.suppress(OSError):
+                fd = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+                try:
+                    if lock(fd):
+                        os.unlink(partial, dir_fd=at)
+                finally:
+                    os.close(fd)
+
+
+def open_partial(name: str, at: int) -> int:
+    """Open a partial file for this transfer alone, made where there is none of ours."""
+    try:
+        return _own(os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at), name, at)
+    except BlockingIOError:
+        raise
+    except FileNotFoundError:
+        pass
+    except OSError:  # something else was planted under its name
+        os.unlink(name, dir_fd=at)
+    return _own(os.open(name, NEW, 0o666, dir_fd=at), name, at)
+
+
+def _own(fd: int, name: str, at: int) -> int:
+    """Lock a partial file just opened; raise, and close it, where it is another's or not a file.
+
+    Its name is looked up under the lock: who had the lock before may have renamed it, and then it
+    is complete and never to be written to.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, fd)
+        locked, same, state = lock(fd), False, os.fstat(fd)
+        with contextlib.suppress(FileNotFoundError):
+            same = os.path.samestat(state, os.stat(name, dir_fd=at, follow_symlinks=False))
+        if not locked or not same:
+            raise BlockingIOError(errno.EWOULDBLOCK, "another transfer is writing it")
+        if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:  # a second name may be anywhere
+            raise FileExistsError(errno.EEXIST, f"{name!r} is no partial file")
+        stack.pop_all()
+    return fd
+
+
+def lock(fd: int) -> bool:
+    """Whether the file is this descriptor's alone; a file system without locks cannot tell."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def refuse_directory(name: str, at: int) -> None:
+    """Raise ``IsADirectoryError`` where a directory has the name."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
+def write_at(fd: int, content: ReadableBuffer, offset: int) -> None:
+    """Write all of ``content``."""
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written
