@@ -32,7 +32,7 @@ class Directories:
     """The directories below ``root`` that are open: those in use and some used lately."""
 
     def __init__(self, root: Path, *, sync: bool) -> None:
-        """Open ``root``, made where it is missing; ``sync`` has what is made on the disk at once."""
+        """Open ``root``, made where it is missing; ``sync`` has what is made on the disk."""
         root.mkdir(parents=True, exist_ok=True)
         self.root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         self._sync = sync
