@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ingest.storage.wire import Unreachable, Wire
+from tinys3 import Answer, certify, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -58,3 +60,63 @@ def test_a_proxy_that_is_not_spoken_to_in_the_clear_is_refused(
     monkeypatch.setenv("http_proxy", proxy)
     with pytest.raises(Unreachable, match=proxy.partition("//")[0]):
         Wire("http://store.invalid")
+
+
+class _Tunnel:
+    """A proxy that connects to where it is told, for who gives its password."""
+
+    def __init__(self) -> None:
+        self.heads: list[str] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"me:secret@127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                threading.Thread(target=self._tunnel, args=(client,), daemon=True).start()
+
+    def _tunnel(self, client: socket.socket) -> None:
+        head = client.recv(65_536).decode()
+        self.heads.append(head)
+        with client, suppress(OSError):
+            if "Proxy-Authorization: Basic bWU6c2VjcmV0\r\n" not in head:
+                client.sendall(b"HTTP/1.1 407 Who is it?\r\nContent-Length: 0\r\n\r\n")
+                return
+            host, _, port = head.split()[1].rpartition(":")
+            with socket.create_connection((host, int(port))) as server:
+                client.sendall(b"HTTP/1.1 200 Go on\r\nVia: here\r\n\r\n")
+                back = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
+                back.start()
+                self._pass_on(client, server)
+                back.join(30)
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_tls_goes_through_a_proxy_that_is_told_no_more_than_where_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = certify(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+    monkeypatch.setenv("no_proxy", "")
+    with serve(lambda _: Answer(body=b"ok"), certificate) as url, closing(_Tunnel()) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
+        with closing(Wire(url)) as wire:
+            wire.send("GET", f"{url}/key?query", {"Authorization": "signed"})
+            assert wire.body(wire.answer(), 100) == b"ok"
+        monkeypatch.setenv("https_proxy", f"http://{proxy.address.partition('@')[2]}")
+        with closing(Wire(url)) as wire, pytest.raises(Unreachable, match="HTTP 407"):
+            wire.send("GET", f"{url}/key", {})
+    where = url.removeprefix("https://")
+    assert [head.splitlines()[0] for head in proxy.heads] == [f"CONNECT {where} HTTP/1.1"] * 2
+    assert not any("signed" in head or "key" in head for head in proxy.heads)

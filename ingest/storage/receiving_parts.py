@@ -16,6 +16,7 @@ from ingest.storage.attempts import Halt, Stop, retried
 from ingest.storage.bulk import in_threads
 from ingest.storage.etags import etag_of_chunks, etag_of_parts, is_md5, parts_in
 from ingest.storage.hashing import FollowingHash
+from ingest.storage.sending import is_encrypted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -162,9 +163,7 @@ class Receiving:
         """Whether the store encrypts the object with a key of its own: its ETag is no MD5 then."""
         api, key = self._wanted.api, self._wanted.entry.key
         with self._wanted.translated():
-            headers = retried(lambda: api.call("HEAD", key), self._wanted.stop).headers
-        own = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"
-        return own or "x-amz-server-side-encryption-customer-algorithm" in headers
+            return is_encrypted(retried(lambda: api.call("HEAD", key), self._wanted.stop).headers)
 
     def _following(self, held: int) -> FollowingHash | None:
         digest, stop = self._expected.digest, self._wanted.stop

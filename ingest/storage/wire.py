@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
+from io import BufferedReader, BytesIO
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -23,7 +24,6 @@ from ingest.storage.signing import host_of, target_of
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Mapping
-    from io import BufferedReader
 
     from _typeshed import ReadableBuffer
 
@@ -167,9 +167,11 @@ def _tunnel(connected: socket.socket, server: SplitResult, proxy: SplitResult) -
     name = f"[{server.hostname}]" if ":" in (server.hostname or "") else server.hostname
     where = f"{name}:{server.port or 443}"
     connected.sendall(_head(f"CONNECT {where}", where, _authorization(proxy)))
-    # Unbuffered: what comes after the head is already TLS.
-    with connected.makefile("rb", buffering=0) as stream:
-        reply = Reply(stream, "HEAD")  # type: ignore[arg-type]  # reads lines all the same
+    head = bytearray()
+    # Byte by byte: what comes after the head is already TLS.
+    while not head.endswith(b"\r\n\r\n") and (byte := connected.recv(1)):
+        head += byte
+    reply = Reply(BufferedReader(BytesIO(head)), "HEAD")
     if reply.status != HTTPStatus.OK:
         raise Malformed(f"the proxy refuses to connect to {where}: HTTP {reply.status}")
 
