@@ -91,11 +91,10 @@ def command(program: str, source: Path, bucket: str) -> list[str]:
     return [*python, str(BENCH / script), *arguments, str(source), bucket]
 
 
-def run(program: str, source: Path, bucket: str, environment: Environment) -> Finished:
+def run(program: str, source: Path, count: int, bucket: str, environment: Environment) -> Finished:
     done = finish(command(program, source, bucket), environment, source.parent)
     counting = command(COUNT, source, bucket)
     found = finish(counting, environment, source.parent).output.split()
-    count = sum(1 for _ in source.rglob("*.bin"))
     expect("objects and bytes", found, [str(count), str(count * SIZE)])
     return done
 
@@ -107,7 +106,7 @@ def timed(scratch: Path, count: int, runs: int) -> list[list[str]]:
     with appliance([f"timed-{number}" for number in range(len(WAYS) * (runs + 1))]) as env:
 
         def measure(program: str) -> Finished:
-            return run(program, source, f"timed-{next(numbers)}", env)
+            return run(program, source, count, f"timed-{next(numbers)}", env)
 
         samples = take_turns({way: partial(measure, WAYS[way]) for way in WAYS}, runs)
     seconds = {way: [each.seconds for each in done] for way, done in samples.items()}
@@ -132,7 +131,7 @@ def weighed(scratch: Path, counts: tuple[int, int]) -> list[list[str]]:
         source = write(scratch / f"weighed-{count}", count)
         for way, found in peaks.items():
             with appliance(["weighed"]) as environment:
-                found.append(run(WAYS[way], source, "weighed", environment).peak_mb)
+                found.append(run(WAYS[way], source, count, "weighed", environment).peak_mb)
     for way, found in peaks.items():
         growth = found[1] / found[0]
         met = verdict(met=growth <= MOST_GROWTH)

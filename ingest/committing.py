@@ -70,12 +70,17 @@ def commit(
 
 
 def read_manifest(store: Lake, place: Place) -> bytes | None:
-    """Return the manifest of ``place`` as it is, None where there is none.
+    """Return the manifest of ``place`` as it is, None where there is none; see ``read_or_none``."""
+    return read_or_none(store, place.manifest_key)
+
+
+def read_or_none(store: Lake, key: str) -> bytes | None:
+    """Return an object of a directory of our own, None where it is not there.
 
     Raises ``StoreError`` where the store cannot tell: a bucket that does not exist among them.
     """
     try:
-        return store.read(place.manifest_key)
+        return store.read(key)
     except BucketNotFound:
         raise
     except NotFound:
@@ -83,7 +88,7 @@ def read_manifest(store: Lake, place: Place) -> bytes | None:
     except CredentialsRefused:
         # Whoever may list nothing but this prefix is perhaps not told that it is not there.
         with suppress(IngestError):
-            if place.manifest_key not in store.names(place.directory):
+            if key not in store.names(key.rpartition("/")[0] + "/"):
                 return None
         raise
 

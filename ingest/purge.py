@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
+from ingest.backfill.windows import is_of_a_backfill
 from ingest.errors import NotFound, StoreError
 from ingest.fetcher import DATASETS
 from ingest.files.paths import PARTIAL
@@ -52,7 +53,10 @@ _FOLDERS = {
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """The days that are meant: each of ``dates``, all before a day, or every one there is."""
+    """The days that are meant: each of ``dates``, all before a day, or every one there is.
+
+    Backfills are of no day: only ``every`` means them.
+    """
 
     dates: frozenset[date] = frozenset()
     before: date | None = None
@@ -98,10 +102,12 @@ def _find(lake: _Lake, zone: str, days: Days) -> Iterator[Version | Operation]:
         if isinstance(each, Operation):
             yield each
             continue
-        partition = _partition(zone, each.key)
+        key = _without_partial(each.key)
+        partition = _partition(zone, key)
         if (partition.day if partition else None) not in days:
             continue
-        if partition and _is_of_a_run(partition, each.key):
+        of_a_run = partition and (key == partition.manifest_key or partition.owns(key))
+        if of_a_run or is_of_a_backfill(zone, key):
             yield each
         elif each.latest and not each.marker:
             yield _told(lake, each, "skipped", "it stays: no run makes such a name")
@@ -120,11 +126,11 @@ def _partition(zone: str, key: str) -> Partition | None:
     return Partition(zone, _FOLDERS[match["folder"]], day) if day else None
 
 
-def _is_of_a_run(partition: Partition, key: str) -> bool:
+def _without_partial(key: str) -> str:
+    """Return the key that a partial file, which a killed run has left, was to become."""
     directory, _, name = key.rpartition("/")
-    if partial := PARTIAL.fullmatch(name):
-        key = f"{directory}/{partial[1]}"
-    return key == partition.manifest_key or partition.owns(key)
+    partial = PARTIAL.fullmatch(name)
+    return f"{directory}/{partial[1]}" if partial else key
 
 
 def _is_manifest(version: Version) -> bool:

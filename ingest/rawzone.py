@@ -165,15 +165,7 @@ def manifest(
         "run_id": run.id,
         "run_key": run.key,
         "partition_date": partition.day.isoformat(),
-        "objects": [
-            {
-                "key": key,
-                "bytes": len(file.body),
-                "records": file.records,
-                "sha256": hashlib.sha256(file.body).hexdigest(),
-            }
-            for key, file in files
-        ],
+        "objects": [describe_object(key, file) for key, file in files],
         "source": {
             "endpoint": partition.dataset.endpoint,
             "params": dict(fetched.params),
@@ -186,6 +178,16 @@ def manifest(
         "started_at": utc_text(started_at),
         "finished_at": utc_text(datetime.now(UTC)),
         "version": __version__,
+    }
+
+
+def describe_object(key: str, file: File) -> dict[str, Any]:
+    """Return what a manifest says of one file."""
+    return {
+        "key": key,
+        "bytes": len(file.body),
+        "records": file.records,
+        "sha256": hashlib.sha256(file.body).hexdigest(),
     }
 
 

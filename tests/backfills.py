@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ingest.backfill import spans
 from ingest.pacing import Backoff
 from ingest.sandbox import SANDBOX_API_KEY
 from ingest.serializer import deserialize
-from runs import files, variables
+from runs import variables
 from stores import command
 
 if TYPE_CHECKING:
@@ -27,6 +28,21 @@ FIRST, LAST = date(2001, 1, 1), date(2001, 1, 31)
 RANGE = ("--from", FIRST.isoformat(), "--to", LAST.isoformat())
 PAGES = 10
 """Of a window in these tests: 200 titles."""
+
+WINDOW: dict[str, Any] = {
+    "plan_id": "0123456789ab",
+    "dataset": "movies",
+    "from": "2001-01-01",
+    "to": "2001-01-31",
+    "votes_from": None,
+    "votes_to": None,
+    "genres": None,
+    "language": "pt-BR",
+    "include_adult": False,
+    "total_results": 120,
+    "total_pages": 6,
+}
+"""The month as one window of a plan."""
 
 
 def month(titles: int) -> dict[date, int]:
@@ -45,9 +61,19 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingest.tmdb.Backoff", lambda: Backoff(base_s=0.0))
 
 
+def ingest(*arguments: str, **environ: str) -> Result:
+    """What ``ingest ARGUMENTS`` does, in this process; no log handler is left behind."""
+    try:
+        return command(None, *arguments, **environ)
+    finally:
+        logger = logging.getLogger("ingest")
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+
+
 def backfill(sandbox: Sandbox, *arguments: str, **more: str) -> Result:
-    """What ``ingest backfill`` does with the month, in this process."""
-    return command(None, "backfill", *RANGE, *arguments, **variables(sandbox, **more))
+    """What ``ingest backfill`` does with the month."""
+    return ingest("backfill", *RANGE, *arguments, **variables(sandbox, **more))
 
 
 def told(result: Result) -> list[dict[str, Any]]:
@@ -104,6 +130,3 @@ def requested(sandbox: Sandbox) -> list[tuple[str, ...]]:
     return [
         (each.path, *(each.query.get(name, [""])[0] for name in names)) for each in sandbox.requests
     ]
-
-
-__all__ = ["backfill", "files", "small_windows"]

@@ -117,7 +117,8 @@ def _serve() -> None:
         job = json.loads(line)
         os.environ.update(job["environ"])
         try:
-            tell(body=json.loads(handler.lambda_handler(job["event"], None)["body"]))
+            answer = handler.lambda_handler(job["event"], None)
+            tell(body=json.loads(answer["body"]) if "body" in answer else answer)
         except IngestError as error:
             tell(error=str(error))
         os._exit(0)

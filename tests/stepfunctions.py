@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 FUNCTION = f"arn:aws:lambda:{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:function:worker"
 RESULTS = "results"
 """The bucket for what Maps write of their children."""
-_ENDED_S = 600.0
+_ENDED_S = 300.0
 _numbers = itertools.count()
 
 Definition = dict[str, Any]

@@ -16,6 +16,7 @@ from backfills import (
     LAST,
     backfill,
     data,
+    ingest,
     manifests,
     month,
     plan_in,
@@ -27,8 +28,7 @@ from backfills import (
 from backfills import small_windows as small_windows  # noqa: PLC0414 - a fixture
 from ingest.sandbox import Fault
 from ingest.serializer import deserialize
-from runs import files, objects
-from stores import command
+from runs import WatchedBucket, files, objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +161,25 @@ def test_the_lake_of_a_bucket_has_the_same_objects_as_a_directory(
     assert data(there) == data(here)
 
 
+def test_a_role_that_may_list_prefixes_alone_and_is_not_told_what_is_missing_can_land(
+    stand_in: Callable[..., Sandbox], rclone_server: S3Server
+) -> None:
+    written: set[str] = set()
+
+    def refuse(method: str, key: str) -> str | None:
+        if method == "PUT":
+            written.add(key)
+        missing = method == "GET" and key.endswith(".json") and key not in written
+        return "AccessDenied" if missing else None
+
+    sandbox = stand_in(titles={"movie": month(60)})
+    with WatchedBucket(rclone_server, refuse) as bucket:
+        assert backfill(sandbox, **bucket.environment).exit_code == 0
+        again = told(backfill(sandbox, "--json", **bucket.environment))
+    assert again[0]["reused"] is True
+    assert {each["status"] for each in again[1:-1]} == {"skipped"}
+
+
 def test_the_format_is_that_of_the_settings(stand_in: Callable[..., Sandbox]) -> None:
     form = {"OUTPUT_FORMAT": "jsonl", "OUTPUT_COMPRESSION": "gzip"}
     sandbox = stand_in(titles={"movie": month(120)})
@@ -286,7 +305,8 @@ def test_titles_that_pages_hide_are_found_in_another_order(
     assert document["source"]["readings"] == 2
     assert document["source"]["rows_repeated"] > 0
     assert document["source"]["consistency"] == consistency
-    assert {each["id"] for each in records(files())} == {each["id"] for each in served(honest)}
+    landed = [each["id"] for each in records(files())]
+    assert sorted(landed) == sorted(each["id"] for each in served(honest))
 
 
 def test_titles_that_are_still_missing_are_told_and_asked_for_again(
@@ -335,7 +355,7 @@ def test_a_window_that_has_outgrown_what_tmdb_hands_out_is_an_error_never_cut(
     ],
 )
 def test_wrong_usage_is_2_and_asks_nothing(arguments: list[str], says: str) -> None:
-    done = command(None, "backfill", *arguments)
+    done = ingest("backfill", *arguments)
     assert done.exit_code == 2
     assert says in done.output
     assert files() == {}
@@ -351,3 +371,35 @@ def test_a_plan_that_is_none_is_told(stand_in: Callable[..., Sandbox]) -> None:
         assert done.exit_code == 1
         assert f"{path} is no plan" in done.stderr
     assert backfill(sandbox, "--replan").exit_code == 0
+
+
+# Deleting it again
+
+
+def test_a_backfill_is_purged_with_everything_and_with_no_day(
+    stand_in: Callable[..., Sandbox],
+) -> None:
+    backfill(stand_in(titles={"movie": {FIRST: 250}, "tv": month(150)}))
+    landed = {key for key in files() if not key.startswith("_plans/")}
+    directory, _, name = min(data(files())).rpartition("/")
+    # Of a run that was killed, and of somebody else.
+    left = f"{directory}/.{name}.0123456789abcdef.partial"
+    foreign = {
+        f"{directory}/notes.txt",
+        f"{directory}/other_001.json",
+        "raw/TMDB/x/movies_001.json",
+    }
+    for each in (left, *foreign):
+        path = Path("lake") / each
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    assert ingest("purge", "--before", "2027-01-01", "--yes").exit_code == 0
+    assert landed <= files().keys()
+    done = ingest("purge", "--all", "--yes", "--json")
+    assert done.exit_code == 0, done.output
+    assert {key for key in files() if not key.startswith("_plans/")} == foreign
+    lines = [json.loads(line) for line in done.stdout.splitlines()[:-1]]
+    deleted = [each["target"] for each in lines if each["status"] == "done"]
+    are_manifests = [each.endswith("/_manifest.json") for each in deleted]
+    assert are_manifests == sorted(are_manifests, reverse=True)
+    assert len(deleted) == len(landed) + 1

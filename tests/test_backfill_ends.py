@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backfills import RANGE, data, manifests, month, requested
+from backfills import RANGE, backfill, data, manifests, month, requested
 from ingest.sandbox import Fault
 from runs import child_environment, files, program, variables
+from support import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,11 +85,24 @@ def test_ctrl_c_is_130_and_says_how_to_go_on(stand_in: Callable[..., Sandbox]) -
         "interrupted: the same command goes on with what has not landed",
         "interrupted",
     }
+    # It was heeded at once, not when the window had failed.
+    assert "failed" not in err
     assert "Traceback" not in err
     sandbox = stand_in(titles=MANY)
     done = program(variables(sandbox), "-m", "ingest", "backfill", *RANGE)
     assert done.code == 0
     assert data(files()) == whole(sandbox)
+
+
+def test_all_workers_together_keep_to_the_rate(stand_in: Callable[..., Sandbox]) -> None:
+    sandbox = stand_in(titles={"movie": month(400), "tv": month(400)})
+    done = backfill(sandbox, "--workers", "8", TMDB_RATE="20")
+    assert done.exit_code == 0, done.output
+    seen = sorted(request.at for request in sandbox.requests)
+    gaps = [later - first for first, later in zip(seen, seen[20:], strict=False)]
+    # A busy machine delays the one or the other: a tenth of a second is left for that.
+    assert min(gaps) > 0.9
+    assert len(seen) == 2 + 20 + 20
 
 
 CATALOGUE = """
@@ -117,6 +131,8 @@ def test_the_whole_catalogue_is_planned_in_few_requests_and_little_memory() -> N
     assert sum(window["total_results"] for window in windows) == 1_200_000
     assert all(window["total_pages"] <= 500 for window in windows)
     assert len(windows) < 300
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert f"takes {measured['requests']} requests to plan" in readme
     assert is_without_gaps(windows)
 
 

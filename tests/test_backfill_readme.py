@@ -7,8 +7,8 @@ import shlex
 
 import pytest
 
+from backfills import ingest
 from runs import files
-from stores import command
 from support import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def _no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_examples_show_what_the_command_tells_and_lands() -> None:
     for example in re.split(r"^\$ ", EXAMPLES, flags=re.MULTILINE)[1:]:
         asked, *shown = example.splitlines()
-        done = command(None, *shlex.split(asked)[1:])
+        done = ingest(*shlex.split(asked)[1:])
         assert done.exit_code == 0, done.output
         # The windows end in any order.
         told = sorted(timeless(line) for line in done.stdout.splitlines())

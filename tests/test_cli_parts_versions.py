@@ -89,3 +89,12 @@ def test_of_nothing_there_are_no_versions(moto_server: S3Server) -> None:
     store = store_of(moto_server)
     assert command(moto_server, "ls", "--versions", store.url).exit_code == 0
     assert command(moto_server, "ls", "--versions", f"{store.url}/none").exit_code == 4
+
+
+def test_a_store_that_lists_no_versions_says_so(rclone_server: S3Server) -> None:
+    store = store_of(rclone_server)
+    said = command(rclone_server, "ls", "--versions", store.url)
+    assert said.exit_code == 1
+    assert (
+        f"{store.url} at {rclone_server.endpoint_url}: the store lists no versions" in said.stderr
+    )

@@ -304,3 +304,13 @@ def test_the_doctor_tells_a_wrong_clock() -> None:
         with Blackpearl(clock_offset_s=ahead_s) as pearl:
             said = told(pearl, "doctor", "ds3://")
         assert f"{status:8} {'clock' if status != 'failed' else 'appliance'}" in said.stdout
+
+
+def test_the_doctor_does_not_wait_for_a_tape(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = not_waiting(monkeypatch)
+    with Blackpearl(cache_size=10, tape_polls=1_000, retry_after=600) as pearl:
+        said = told(pearl, "doctor", f"ds3://{pearl.new_bucket()}")
+        assert said.exit_code == 1
+        assert "nothing came from tape; given up after" in said.stdout
+        assert [job.status for job in pearl.jobs] == ["COMPLETED", "COMPLETED"]
+    assert waits == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backfills import FIRST, LAST, data, month, plan_in, records
+from backfills import FIRST, LAST, WINDOW, data, month, plan_in, records
 from backfills import small_windows as small_windows  # noqa: PLC0414 - a fixture
 from ingest.errors import (
     CredentialsRefused,
@@ -17,6 +17,7 @@ from ingest.errors import (
     NotFound,
     PlanOutgrown,
 )
+from ingest.pacing import RateLimit
 from ingest.sandbox import Fault
 from lambdas import Function
 from runs import Context, answer, files, main, objects, variables
@@ -28,19 +29,6 @@ if TYPE_CHECKING:
     from support import S3Server
 
 PLAN = {"job": "plan", "from": FIRST.isoformat(), "to": LAST.isoformat()}
-WINDOW: dict[str, Any] = {
-    "plan_id": "0123456789ab",
-    "dataset": "movies",
-    "from": "2001-01-01",
-    "to": "2001-01-31",
-    "votes_from": None,
-    "votes_to": None,
-    "genres": None,
-    "language": "pt-BR",
-    "include_adult": False,
-    "total_results": 120,
-    "total_pages": 6,
-}
 DAY = {**WINDOW, "to": "2001-01-01", "votes_from": 0, "votes_to": 7}
 
 
@@ -123,6 +111,22 @@ def test_by_hand_an_answer_is_printed(stand_in: Callable[..., Sandbox]) -> None:
     done = main(variables(stand_in(titles={"movie": month(60)})), "plan.json")
     assert done.code == 0
     assert json.loads(done.out)["records"] == 60
+
+
+def test_windows_keep_to_their_share_of_the_rate_and_without_one_to_the_setting(
+    stand_in: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+
+    def noted(rate: float) -> RateLimit:
+        rates.append(rate)
+        return RateLimit(50)
+
+    monkeypatch.setattr("ingest.tmdb.RateLimit", noted)
+    environ = variables(stand_in(titles={"movie": month(120)}), TMDB_RATE="7")
+    answer(windows(WINDOW, requests_per_second=2.5), environ)
+    answer(windows(WINDOW), environ)
+    assert rates == [2.5, 7]
 
 
 # Failures

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backfills import WINDOW
 from lifecycles import Forks, Ground, Landing, Steps, bodies, committed
 from runs import SCHEDULED
 
@@ -25,11 +26,15 @@ MOVIES = {**SCHEDULED, "datasets": ["movies"]}
 OTHER_TIME = {"scheduled_time": "2026-11-20T05:00:00Z"}
 OTHER_FORMAT = {"OUTPUT_FORMAT": "jsonl", "OUTPUT_COMPRESSION": "gzip"}
 
+YEARS = {**WINDOW, "from": "2000-01-01", "to": "2001-12-31"}
+"""A window of two files."""
+
 LANDINGS = {
     "first": (Landing(MOVIES), None),
     "both-datasets": (Landing(SCHEDULED), None),
     "with-details": (Landing({**MOVIES, "limit": 3}, {"TMDB_DETAILS": "true"}), None),
     "forced": (Landing({**MOVIES, "force": True}), Landing({**MOVIES, "limit": 5})),
+    "window": (Landing({"job": "window", "items": [YEARS]}), None),
     "other-format": (Landing(MOVIES, OTHER_FORMAT), Landing({**MOVIES, **OTHER_TIME})),
 }
 """A landing, and the one before it in its partition, if any."""

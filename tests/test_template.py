@@ -179,6 +179,14 @@ def test_defaults_are_those_of_the_settings() -> None:
     assert {name: variables[name] for name in same} == {name: defaults[name] for name in same}
 
 
+@pytest.mark.parametrize(("reserve", "places"), [("true", 1), ("false", None)])
+def test_the_run_has_a_place_of_its_own_unless_there_is_none_to_spare(
+    reserve: str, places: int | None
+) -> None:
+    function = _function({**BY_SECRET, "ReserveConcurrency": reserve})
+    assert function.get("ReservedConcurrentExecutions") == places
+
+
 def test_the_token_is_never_in_a_variable() -> None:
     secrets = {variable.name for variable in VARIABLES if variable.secret}
     assert "TMDB_ACCESS_TOKEN" in secrets

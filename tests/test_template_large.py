@@ -124,7 +124,7 @@ def test_the_worker_takes_the_variables_it_is_given() -> None:
 def test_the_children_of_both_maps_find_room_at_once() -> None:
     children = share(1_000, 50).children
     objects = _definition("transfer")["States"]["Objects"]
-    room = _worker(LARGE)["ReservedConcurrentExecutions"]
+    room = _worker({**LARGE, "ReserveConcurrency": "true"})["ReservedConcurrentExecutions"]
     assert children + objects["MaxConcurrency"] < room
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.backfill.spans import Span, Totals, split
 from ingest.backfill.windows import Wanted, Window, filters
-from ingest.errors import BucketNotFound, CorruptFile, EventError, NotFound
+from ingest.committing import read_or_none
+from ingest.errors import CorruptFile, EventError, NotFound
 from ingest.fetcher import read_page
 from ingest.uploader import Upload, upload
 
@@ -139,11 +140,8 @@ def keep(stores: Sequence[Lake], plan: Plan) -> None:
 
 def find(lake: Lake, key: str) -> Plan | None:
     """Return the plan kept under ``key``, None where there is none; raises ``CorruptFile``."""
-    try:
-        body = lake.read(key)
-    except BucketNotFound:
-        raise
-    except NotFound:
+    body = read_or_none(lake, key)
+    if body is None:
         return None
     try:
         windows = tuple(Window.parse(each) for each in json.loads(body))

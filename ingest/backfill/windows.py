@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from ingest.fetcher import Dataset
     from ingest.rawzone import Manifest
 
+_KEY = re.compile(
+    r"(?P<folder>[A-Za-z]+)Backfill/plan=[0-9a-f]{12}/"
+    r"span=(?P<span>[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(_votes_[0-9]+_([0-9]+|up))?)/(?P<name>[^/]+)"
+)
+_FILE = r"_[0-9]{3,}\.jsonl?(\.gz)?"
 _FIELDS = (
     *("plan_id", "dataset", "from", "to", "votes_from", "votes_to", "genres", "language"),
     *("include_adult", "total_results", "total_pages"),
@@ -162,7 +168,7 @@ class Place:
     def owns(self, key: str) -> bool:
         """Whether ``key`` is one that a run makes here, in any format and of any number."""
         stem = re.escape(f"{self.directory}{self.window}")
-        return re.fullmatch(rf"{stem}_[0-9]{{3,}}\.jsonl?(\.gz)?", key) is not None
+        return re.fullmatch(stem + _FILE, key) is not None
 
     def parse_manifest(self, body: bytes | None) -> Manifest | None:
         """Return the manifest in ``body``, or None: then nothing is committed here."""
@@ -179,3 +185,13 @@ class Place:
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
         return document if whole else None
+
+
+def is_of_a_backfill(zone: str, key: str) -> bool:
+    """Whether ``key`` is one that a backfill makes below ``zone``: a file's or a manifest's."""
+    match = _KEY.fullmatch(key.removeprefix(f"{zone}/"))
+    names = [each.name for each in DATASETS.values() if match and each.folder == match["folder"]]
+    if not match or not names or not key.startswith(f"{zone}/"):
+        return False
+    stem = re.escape(f"{names[0]}_{match['span']}")
+    return match["name"] == MANIFEST or re.fullmatch(stem + _FILE, match["name"]) is not None

@@ -10,7 +10,6 @@ What is guaranteed:
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from concurrent.futures import as_completed, wait
@@ -34,7 +33,7 @@ from ingest.errors import (
 from ingest.fetcher import is_torn
 from ingest.logs import log_keys
 from ingest.opening import open_stores
-from ingest.rawzone import describe_page, utc_text
+from ingest.rawzone import describe_object, describe_page, utc_text
 from ingest.serializer import Format
 from ingest.tracing import traced
 from ingest.uploader import Upload
@@ -72,7 +71,6 @@ class Done:
     unique_ids: int = 0
     total_results: int = 0
     bytes: int = 0
-    pages: int = 0
     consistency: str | None = None
     error: IngestError | None = None
     seconds: float = 0.0
@@ -86,7 +84,6 @@ class Done:
             unique_ids=document["unique_ids"],
             total_results=document["total_results"],
             bytes=sum(entry["bytes"] for entry in document["objects"]),
-            pages=len(document["source"]["pages"]),
             consistency=document["source"]["consistency"],
         )
 
@@ -170,15 +167,7 @@ class Job:
             "window": window.as_json(),
             "total_results": gathered.total_results,
             "unique_ids": gathered.unique_ids,
-            "objects": [
-                {
-                    "key": key,
-                    "bytes": len(file.body),
-                    "records": file.records,
-                    "sha256": hashlib.sha256(file.body).hexdigest(),
-                }
-                for key, file in landing
-            ],
+            "objects": [describe_object(key, file) for key, file in landing],
             "source": {
                 "endpoint": window.dataset.endpoint,
                 "params": dict(gathered.params),

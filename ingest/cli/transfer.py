@@ -11,6 +11,7 @@ from ingest.cli.options import Command, output_options
 from ingest.cli.remote import follow_again, show_summary, start_and_follow
 from ingest.errors import Incomplete
 from ingest.location import parse_url
+from ingest.settings.remote import load_target
 
 if TYPE_CHECKING:
     from ingest.remote.copying import Copied
@@ -32,15 +33,15 @@ def transfer(ctx: click.Context, /, source: str, destination: str, **values: Any
     Done again, it copies what is missing. DESTINATION may be in another store, which the variables
     TARGET_ENDPOINT_URL and so on name.
     """
-    from ingest.remote.ends import open_ends
+    from ingest.remote.ends import check_ends, open_ends
     from ingest.settings.stores import load_store
 
     start, end = parse_url(source), parse_url(destination)
-    ends = open_ends(start, end, load_store())
     output = {"as_json": values["as_json"], "quiet": values["quiet"]}
     if values["local"]:
-        _transfer_here(ends, **output)
+        _transfer_here(open_ends(start, end, load_store()), **output)
         return
+    check_ends(start, end, one_store=load_target() is None)
     given = {
         name: {"bucket": url.bucket, "prefix": url.directory}
         for name, url in (("source", start), ("target", end))

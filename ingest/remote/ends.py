@@ -31,20 +31,28 @@ class Ends:
     target: StoreTree
 
 
+def check_ends(source: ObjectUrl, target: ObjectUrl, *, one_store: bool) -> None:
+    """Raise ``UsageError`` where a transfer would read what it writes, or is not between buckets.
+
+    ``one_store`` says that both are in the same store.
+    """
+    if {source.scheme, target.scheme} != {S3}:
+        raise UsageError("both ends should be buckets of S3, such as s3://bucket/prefix")
+    one_bucket = one_store and source.bucket == target.bucket
+    if one_bucket and target.directory.startswith(source.directory):
+        raise UsageError(f"{source} cannot be copied into or over itself")
+
+
 def open_ends(source: ObjectUrl, target: ObjectUrl, settings: Settings | StoreSettings) -> Ends:
     """Return both ends; ``source`` is in the store of ``settings``.
 
-    So is ``target``, unless the environment names another store for it. Raises ``UsageError``
-    where a transfer would read what it writes, and ``SettingsError``.
+    So is ``target``, unless the environment names another store for it. Raises ``UsageError`` as
+    ``check_ends`` does, and ``SettingsError``.
     """
-    clients = _clients(Connection(settings.endpoint_url, settings.region, settings.access_key))
     elsewhere = target_connection()
+    check_ends(source, target, one_store=elsewhere is None)
+    clients = _clients(Connection(settings.endpoint_url, settings.region, settings.access_key))
     others = _clients(elsewhere) if elsewhere else clients
-    one_store = others is clients and source.bucket == target.bucket
-    if {source.scheme, target.scheme} != {S3}:
-        raise UsageError("both ends should be buckets of S3, such as s3://bucket/prefix")
-    if one_store and target.directory.startswith(source.directory):
-        raise UsageError(f"{source} cannot be copied into or over itself")
     return Ends(
         StoreTree(S3Store(source.bucket, clients), source.directory),
         StoreTree(S3Store(target.bucket, others), target.directory),

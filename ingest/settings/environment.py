@@ -59,7 +59,7 @@ class KeptSecret:
         return f"the {'parameter' if self.service == 'ssm' else 'secret'} {self.name}"
 
 
-def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+def environment(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """Return ``environ``, or what it is of the process."""
     return os.environ if environ is None else environ
 

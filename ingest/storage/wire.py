@@ -7,7 +7,6 @@ may be sent before its answer is wanted.
 from __future__ import annotations
 
 import base64
-import os
 import socket
 import sys
 from contextlib import suppress
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ingest import __version__
+from ingest.settings.environment import environment
 from ingest.storage.reply import Malformed, Reply, Unreachable
 from ingest.storage.signing import host_of, target_of
 
@@ -180,8 +180,9 @@ def _secured(connected: socket.socket, name: str | None) -> socket.socket:
     """Return ``connected`` with TLS. Raises ``Unreachable``, finally but where the line broke."""
     import ssl  # noqa: PLC0415 - only for TLS, as it takes long to load
 
+    trusted = _trust(environment().get("SSL_CERT_FILE"))
     try:
-        return _trust(os.environ.get("SSL_CERT_FILE")).wrap_socket(connected, server_hostname=name)
+        return trusted.wrap_socket(connected, server_hostname=name)
     except ssl.SSLEOFError:
         raise
     except ssl.SSLError as error:
@@ -202,7 +203,7 @@ def _trust(file: str | None) -> ssl.SSLContext:  # noqa: ARG001 - what the defau
 def _proxy(server: SplitResult) -> SplitResult | None:
     """Return the proxy for ``server``, which is spoken to in the clear, as is usual."""
     if sys.platform not in {"darwin", "win32"} and not any(
-        name.lower().endswith("_proxy") for name in os.environ
+        name.lower().endswith("_proxy") for name in environment()
     ):
         return None
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - takes long to load
