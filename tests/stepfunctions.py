@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
+from urllib.parse import unquote, urlsplit
 
 from botocore import handlers
 from botocore.awsrequest import AWSResponse
@@ -33,7 +34,6 @@ from moto.awslambda.exceptions import LambdaClientError
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.core.botocore_stubber import MockRawResponse
 from moto.core.config import default_user_config
-from moto.core.request import normalize_request
 from moto.core.serialize import TimestampSerializer
 from moto.s3.models import s3_backends
 from moto.s3.responses import S3Response
@@ -368,16 +368,23 @@ def step_functions(
 
 
 @contextmanager
-def copies_without_a_socket() -> Iterator[None]:
-    """Hand what boto3 asks for a copy to moto as ``mock_aws`` does, and not over HTTP.
+def copies_without_a_socket(machines: StepFunctions) -> Iterator[None]:
+    """Let moto's S3 copy what boto3 asks for, without HTTP and the layers that read and write it.
 
-    For many thousands of them: two thirds of the time would go into two ends of a connection.
+    For many thousands of plain copies: three quarters of the time would go into those.
     """
+    backend = s3_backends[PSEUDO["AWS::AccountId"]]["aws"]
 
     def copy(request: Any, **_: Any) -> AWSResponse:
-        asked = normalize_request(request)
-        status, headers, body = S3Response.key_dispatch(asked, asked.raw_url, asked.headers)
-        return AWSResponse(request.url, status, headers, MockRawResponse(body))  # type: ignore[arg-type]
+        bucket, _, key = unquote(urlsplit(request.url).path.lstrip("/")).partition("/")
+        origin = unquote(_text(request.headers["x-amz-copy-source"])).partition("/")
+        found = backend.get_object(origin[0], origin[2])
+        assert found
+        assert _text(request.headers["x-amz-copy-source-if-match"]) == found.etag
+        backend.copy_object(found, bucket, key)
+        machines.requests["COPY"] += 1
+        body = f"<CopyObjectResult><ETag>{found.etag}</ETag></CopyObjectResult>"
+        return AWSResponse(request.url, 200, {}, MockRawResponse(body))  # type: ignore[arg-type]
 
     handler = ("before-send.s3.CopyObject", copy)
     handlers.BUILTIN_HANDLERS.append(handler)
@@ -385,6 +392,10 @@ def copies_without_a_socket() -> Iterator[None]:
         yield
     finally:
         handlers.BUILTIN_HANDLERS.remove(handler)
+
+
+def _text(header: str | bytes) -> str:
+    return header.decode() if isinstance(header, bytes) else header
 
 
 def _faster() -> Iterator[AbstractContextManager[object]]:

@@ -6,16 +6,17 @@ import json
 import os
 import stat
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
 
 from blackpearl import Blackpearl
-from faultproxy import Answer, Rule
+from faultproxy import Answer, Rule, Stall, StallAnswer
 from ingest.storage.base import PutItem
 from ingest.storage.spectra.memory import Memory
 from ingest.storage.spectra.sources import Bytes, source_of
-from pearls import item, stalled, told
+from pearls import item, stalled, started, told
 from runs import files
 from stores import lines, write
 
@@ -78,6 +79,27 @@ def test_an_upload_that_was_killed_is_gone_on_with_by_the_same_command(
     assert len(set(sent(pearl))) == len(sent(pearl)) == 9
     assert len(pearl.jobs) == 1
     assert not kept()
+
+
+@pytest.mark.parametrize("hold", [Stall, StallAnswer], ids=["before", "after"])
+def test_an_upload_killed_at_any_request_is_completed_by_the_same_command(
+    pearl: Blackpearl, here: Path, hold: type[Stall | StallAnswer]
+) -> None:
+    """``before`` the appliance has got the request, or ``after`` it has done what it asks for."""
+    words = ("upload", here, "--concurrency", "1")
+    assert told(pearl, *words, f"ds3://{pearl.new_bucket()}").exit_code == 0
+    steps = len(pearl.requests)
+    assert steps > 10
+    for step in range(steps):
+        bucket, before = pearl.new_bucket(), len(pearl.requests)
+        rule = Rule(hold(Event()), times=None, skip=step)
+        pearl.rules.append(rule)
+        with started(pearl, *words, f"ds3://{bucket}"):
+            pearl.wait_until(lambda first=before, at=step: len(pearl.requests) - first > at)
+        pearl.rules.remove(rule)
+        again = told(pearl, *words, f"ds3://{bucket}")
+        assert (again.exit_code, pearl.contents(bucket)) == (0, FILES), (step, again.output)
+        assert not [job for job in pearl.jobs if job.status == "IN_PROGRESS"]
 
 
 def test_what_is_left_is_listed_until_it_is_ended(pearl: Blackpearl, here: Path) -> None:

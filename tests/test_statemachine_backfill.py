@@ -72,6 +72,7 @@ def machines(
     # A second of the rate limit passes in a fiftieth of one: what is shared out is looked at, and
     # how a rate is kept has tests of its own.
     monkeypatch.setattr(pacing, "_SECOND_S", 0.02)
+    monkeypatch.setattr("ingest.tmdb.Backoff", lambda: pacing.Backoff(base_s=0.0))
     with step_functions(moto_server, function) as found:
         yield found
 
@@ -99,7 +100,8 @@ def test_forty_thousand_records_land_complete_whatever_happens_to_the_children(
     lake: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with Sandbox(titles={"movie": 40_000}) as sandbox:
+    busy = Fault("429", times=5, retry_after="0")
+    with Sandbox(titles={"movie": 40_000}, faults=[busy]) as sandbox:
         monkeypatch.setenv("TMDB_BASE_URL", sandbox.base_url)
         function.faults = {
             "plan": [_fails(Throttled)],

@@ -10,6 +10,7 @@ import pytest
 from moto.s3.models import s3_backends
 
 import handler
+import scalemodel
 from ingest.remote import copying
 from ingest.remote.ends import _clients
 from stepfunctions import (
@@ -136,7 +137,7 @@ def test_twenty_thousand_objects_end_complete_whatever_happens_to_the_children(
     }
     failures = sum(map(len, function.faults.values()))
     _clients.cache_clear()  # boto3 takes what is put in its way with a new client
-    with copies_without_a_socket():
+    with copies_without_a_socket(machines):
         end = machines.run(machines.machine("transfer", _definition()), ends)
     _clients.cache_clear()
     assert (end.status, end.error) == ("SUCCEEDED", None)
@@ -146,9 +147,17 @@ def test_twenty_thousand_objects_end_complete_whatever_happens_to_the_children(
     assert end.output["target"] == f"s3://{ends['target']['bucket']}/out/"
     assert _arrived(ends) == contents
     assert end.entered == ["Ends", "Objects", "Verify", "Verified", "Summary"]
-    # No more invocations than batches, one summary, and one for each that failed.
-    assert len(machines.runs[0].batches) == 20
-    assert len(machines.events) == 20 + 1 + failures
+    # As docs/scale.md reckons, and an invocation more for each that failed.
+    expected = scalemodel.transfer(20_000)
+    children = len(machines.runs[0].batches)
+    assert children == expected.children
+    assert len(machines.events) == expected.invocations + failures
+    assert len(end.entered) + children == expected.transitions
+    # Two of those that failed had looked for what is there before, and one after that as well.
+    s3 = machines.requests
+    assert s3["COPY"] == 20_000
+    assert 0 <= s3["COPY"] + s3["LIST"] + s3["PUT"] - expected.writes <= 2 * 3
+    assert 0 <= s3["GET"] + s3["HEAD"] - expected.reads <= 2 * 3
     assert len(machines.waits) == failures
     # Full jitter: from nothing up to what the backoff says.
     assert all(0 <= wait <= 120 for wait in machines.waits)
@@ -158,35 +167,35 @@ def test_twenty_thousand_objects_end_complete_whatever_happens_to_the_children(
 def test_children_that_failed_run_again_when_the_execution_is_redriven(
     machines: StepFunctions, function: Function, ends: dict[str, dict[str, str]]
 ) -> None:
-    contents = _fill(ends, 400)
-    made = _definition(40)
+    contents = _fill(ends, 100)
+    made = _definition(10)
     # What no repetition changes is not repeated: an attempt each.
     refused = [_raises(handler.EventError, "no")]
-    function.faults = {"in/00/00080": list(refused), "in/00/00200": list(refused)}
+    function.faults = {"in/00/00020": list(refused), "in/00/00050": list(refused)}
     end = machines.run(machines.machine("transfer", made), ends)
     assert (end.status, end.error) == ("FAILED", "States.ExceedToleratedFailureThreshold")
     assert end.entered == ["Ends", "Objects"]  # not caught, or it could not be redriven here
     assert machines.waits == []
-    assert len(_arrived(ends)) == 320
+    assert len(_arrived(ends)) == 80
     machines.events.clear()
     again = machines.redrive(made)
     assert again.status == "SUCCEEDED"
     assert again.entered == ["Objects", "Verify", "Verified", "Summary"]
     first = [event["items"][0]["Key"] for event in machines.events if "items" in event]
-    assert sorted(first) == ["in/00/00080", "in/00/00200"]
+    assert sorted(first) == ["in/00/00020", "in/00/00050"]
     assert _arrived(ends) == contents
 
 
 def test_what_a_tolerated_child_left_out_is_named_and_copied_by_the_next(
     machines: StepFunctions, function: Function, ends: dict[str, dict[str, str]]
 ) -> None:
-    contents = _fill(ends, 400)
-    machine = machines.machine("transfer", _definition(10))
+    contents = _fill(ends, 100)
+    machine = machines.machine("transfer", _definition(4))
     function.faults = {"in/00/00080": [_raises(handler.EventError, "no")]}
     end = machines.run(machine, ends)
     assert (end.status, end.error) == ("FAILED", "Incomplete")
     assert end.entered[-2:] == ["Verify", "NotComplete"]
-    assert "10 of 400 objects" in str(end.cause)
+    assert "4 of 100 objects" in str(end.cause)
     assert "in/00/00080" in str(end.cause)
     machines.events.clear()
     end = machines.run(machine, ends)
