@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_SOON_S = 0.5
+"""Seconds within which Ctrl-C is seen to, even where it comes in the worst moment."""
+
 _GRACE_S = 1.5
 """Seconds that a dataset which is just landing gets when the run is interrupted."""
 
@@ -81,7 +84,9 @@ def _side_by_side(
     threads = ThreadPoolExecutor(len(datasets), thread_name_prefix="dataset")
     lanes = [threads.submit(copy_context().run, lane, dataset) for dataset in datasets]
     try:
-        wait(lanes)
+        # Not without an end: a Ctrl-C in the moment before would not be seen to while it lasts.
+        while wait(lanes, timeout=_SOON_S).not_done:
+            pass
     except KeyboardInterrupt:
         # A lane that waits for TMDB ends now; one that is landing gets the time to finish.
         tmdb.close()

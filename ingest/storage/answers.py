@@ -34,7 +34,10 @@ _REFUSALS = frozenset(
 _REGION_HINT = "set REGION_NAME, or --region, to the region of the bucket"
 _POLICY_HINT = "the key may lack s3:GetObject, s3:PutObject, s3:DeleteObject or s3:ListBucket"
 _HINTS = {
-    "403": _POLICY_HINT,  # of a HEAD, whose answer has no text
+    # Of answers that have no text, as those to HEAD.
+    "301": _REGION_HINT,
+    "307": _REGION_HINT,
+    "403": _POLICY_HINT,
     "AccessDenied": _POLICY_HINT,
     "AuthorizationHeaderMalformed": _REGION_HINT,
     "ExpiredToken": "renew the temporary credentials",
@@ -49,9 +52,11 @@ _HINTS = {
 
 _MOST_PATIENCE_S = 60.0
 """How long to wait at most where the store says with ``Retry-After`` how long."""
-_PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504, *range(520, 528)})
+"""Those from 520 on are of what stands before the store."""
 _PASSING_CODES = frozenset(
-    "BadDigest IncompleteBody InternalError RequestTimeout ServiceUnavailable SlowDown".split()
+    "BadDigest ConditionalRequestConflict IncompleteBody InternalError OperationAborted "
+    "RequestTimeout ServiceUnavailable SlowDown XAmzContentSHA256Mismatch".split()
 )
 
 
@@ -156,7 +161,7 @@ def error_of(what: str, code: str, message: str, status: int) -> IngestError:
             if re.search(pattern, message, re.IGNORECASE):
                 return StoreUnreachable(f"{what}: {message}", hint=hint)
     said = ": ".join(filter(None, (code, message)))
-    return kind(f"{what}: {said or f'HTTP {status}'}", hint=_HINTS.get(code))
+    return kind(f"{what}: {said or f'HTTP {status}'}", hint=_HINTS.get(code or str(status)))
 
 
 def translate(what: str, error: Exception) -> IngestError:

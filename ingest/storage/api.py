@@ -208,22 +208,28 @@ class Api:
     def _exchange(self, request: _Request) -> Iterator[tuple[Wire, Reply]]:
         """Send a request and give its answer; read to its end, the connection is used again."""
         url = self._url(request.key, request.query)
-        headers = signed(
-            *(request.method, url, self._credentials(), self._region),
-            headers=request.headers,
-            payload_hash=request.digest,
-        )
+        refused = None
         try:
+            headers = signed(
+                *(request.method, url, self._credentials(), self._region),
+                headers=request.headers,
+                payload_hash=request.digest,
+            )
             with self._wire(request.answer_s) as wire:
                 wire.send(request.method, url, headers, request.content)
                 answer = wire.answer()
                 self._answered = True
                 if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-                    raise refusal_of(
-                        answer.headers, wire.body(answer, _REFUSAL), answer.status, self._region
-                    )
-                yield wire, answer
-                wire.done(answer)
+                    refused = wire.body(answer, _REFUSAL)
+                    if request.content:  # of which the rest may still be waited for
+                        wire.close()
+                else:
+                    yield wire, answer
+                    wire.done(answer)
+            if refused is not None:
+                raise refusal_of(answer.headers, refused, answer.status, self._region)
+        except UnicodeEncodeError:
+            raise Failed("", "a header has a character that HTTP does not carry") from None
         except Unreachable as error:
             passes = not error.is_final
             raise Failed("", str(error), passes=passes, unreached=not self._answered) from None
@@ -237,11 +243,11 @@ class Api:
         except BaseException:
             wire.close()
             raise
-        if answer_s or self._closed:
-            wire.close()
-            return
         with self._lock:
-            self._idle.append((time.monotonic(), wire))
+            if not answer_s and not self._closed:
+                self._idle.append((time.monotonic(), wire))
+                return
+        wire.close()
 
     def _idle_wire(self) -> Wire:
         latest = time.monotonic() - _IDLE_S

@@ -107,11 +107,15 @@ class Clients:
         """
         if self.connection.access_key:
             return self.connection.access_key
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - loads boto3: see the module
+        from botocore.exceptions import (  # noqa: PLC0415 - loads boto3: see the module
+            BotoCoreError,
+            ClientError,
+        )
 
+        chain = self._chain
         try:
-            found = self._chain.get_frozen_credentials()
-        except BotoCoreError as error:
+            found = chain.get_frozen_credentials()
+        except (BotoCoreError, ClientError, RuntimeError) as error:
             raise CredentialsRefused(str(error), hint="renew the credentials") from None
         return AccessKey(found.access_key or "", found.secret_key or "", found.token)
 

@@ -201,6 +201,8 @@ def _begin(job: Job) -> Upload:
     def create() -> Upload:
         answer = target.api.call("POST", target.key, {"uploads": ""}, headers=job.headers)
         upload_id = answer.document.findtext("{*}UploadId", "")
+        if not upload_id:
+            raise Failed("", "the answer names no upload")
         return Upload(upload_id, size, own_key=has_own_key(answer.headers))
 
     try:

@@ -20,6 +20,7 @@ _HEAD = 262_144
 """Bytes: user metadata may be large, a head that does not end is not to fill the memory."""
 _LINE = 65_536
 _END = b"\r\n\r\n"
+_PIECE = 1_048_576
 _TO_THE_END = 1 << 62
 """The length of a body that ends with the connection."""
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,15}")
@@ -81,7 +82,9 @@ class Reply:
         pieces = []
         try:
             while (available := self._available()) and most:
-                piece = self._stream.read(min(available, most))
+                # Memory for so many bytes is taken before any comes.
+                ahead = _PIECE if available == _TO_THE_END else available
+                piece = self._stream.read(min(ahead, most))
                 self._took(len(piece))
                 pieces.append(piece)
                 most -= len(piece)
@@ -160,7 +163,11 @@ def _lines(stream: BufferedReader) -> list[str]:
     """Return the lines of a head, most often all at once: one by one they take twice as long."""
     there = stream.peek(1)
     if (end := there.find(_END)) > 0:
-        return stream.read(end + len(_END))[:end].decode("latin-1").split("\r\n")
+        head = stream.read(end + len(_END))[:end]
+        lines = head.decode("latin-1").split("\r\n")
+        if head.count(b"\n") != len(lines) - 1:  # where it ends is not where it seems to
+            raise Malformed("the head of the answer has a line that does not end as one does")
+        return lines
     lines = [_line(stream)]
     left = _HEAD
     while line := _line(stream):

@@ -85,20 +85,25 @@ class S3Store:
     ) -> Iterator[bytes]:
         """Yield an object's content, or a part of it, piece by piece. Raises ``NotFound``."""
         query = {"versionId": version_id} if version_id else {}
-        headers = {}
+        headers, told, end = {}, "", 0
         if offset or length is not None:
             # A range beyond the end is refused, and one of no bytes cannot be written.
             call = functools.partial(self._api.call, "HEAD", key, query)
-            size = self._asked("read", key, call).size
+            head = self._asked("read", key, call)
+            size = self._asked("read", key, lambda: head.size)
             end = size if length is None else min(offset + length, size)
             if offset >= end:
                 return
             headers["range"] = f"bytes={offset}-{end - 1}"
+            told = f"bytes {offset}-{end - 1}/{size}"
         with ExitStack() as stack:
             answer = self._asked(
                 *("read", key),
                 lambda: stack.enter_context(self._api.get(key, headers, query)),
             )
+            if headers and answer.headers.get("content-range") != told:
+                other = StoreError(f"asked for bytes {offset}-{end - 1}, the store sent others")
+                raise self._error("read", key, other)
             while piece := self._asked("read", key, lambda: answer.read(_PIECE)):
                 yield piece
 
@@ -300,6 +305,8 @@ class S3Store:
 
     def _asked(self, verb: str, key: str, call: Callable[[], _T]) -> _T:
         """Return what ``call`` does, which may be called again. Raises this package's errors."""
+        if not key:  # a request without one is about the bucket itself
+            raise self._error(verb, key, StoreError("a key is not empty"))
         try:
             return patiently(call, self._stop, self.clients.connection.patience_s)
         except Exception as error:  # noqa: BLE001 - translated

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import os
 import re
 import threading
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ingest.errors import StoreError
 from ingest.storage.answers import Failed
@@ -20,14 +19,16 @@ from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
-    from ingest.storage.api import Api
+    from ingest.storage.api import Answer, Api
     from ingest.storage.base import PutItem, Transfer
     from ingest.storage.connection import Clients
+
+_T = TypeVar("_T")
 
 LARGE = 16 * 1024**2
 """Bytes from which a file goes in parts, so that it can be resumed."""
@@ -64,9 +65,9 @@ class Writing:
             "x-amz-server-side-encryption-aws-kms-key-id": self.sse_kms_key_id,
             "x-amz-acl": self.acl,
             "content-type": item.content_type,
-            **{f"{METADATA}{name.lower()}": text for name, text in item.metadata.items()},
         }
-        return {name: value for name, value in asked.items() if value}
+        metadata = {f"{METADATA}{name.lower()}": text for name, text in item.metadata.items()}
+        return {name: value for name, value in asked.items() if value} | metadata
 
 
 def fits_xml(key: str) -> bool:
@@ -112,6 +113,8 @@ class Sender:
 
     def put(self, item: PutItem) -> Outcome:
         """Write one item. Raises ``Failed``, ``Halt``, and what the file system raises."""
+        if not item.key:  # a request without one is about the bucket itself
+            raise StoreError("a key is not empty")
         if isinstance(item.source, bytes):
             return self._put_small(item, item.source)
         size = (item.stat or item.source.stat()).st_size
@@ -134,35 +137,52 @@ class Sender:
             headers["x-amz-checksum-sha256"] = base64.b64encode(digest.digest()).decode()
         if not self._how.overwrite:
             headers["if-none-match"] = "*"
-        call = functools.partial(
-            self._api.call,
-            "PUT",
-            item.key,
-            headers=headers,
-            body=content,
-            digest=digest.hexdigest(),
-        )
+        doubtful = False
+
+        def put() -> Answer:
+            nonlocal doubtful
+            try:
+                return self._api.call(
+                    *("PUT", item.key), headers=headers, body=content, digest=digest.hexdigest()
+                )
+            except Failed as failed:  # and may have written it all the same
+                doubtful = doubtful or failed.passes
+                raise
+
         try:
-            answer = patiently(call, self._stop, self._clients.connection.patience_s)
+            answer = self._patiently(put)
         except Failed as failed:
             if failed.status != HTTPStatus.PRECONDITION_FAILED or self._how.overwrite:
                 raise
-            return Outcome(item.key, 0, existed=True)
-        self._check(item.key, content, answer.etag)
+            if not doubtful or not self._is_ours(item.key, len(content), headers):
+                return Outcome(item.key, 0, existed=True)
+        else:
+            self._check(item.key, content, answer)
         self._how.moved(len(content))
         return Outcome(item.key, len(content))
 
-    def _check(self, key: str, content: bytes, etag: str) -> None:
+    def _is_ours(self, key: str, size: int, headers: Mapping[str, str]) -> bool:
+        """Whether the object that is there is what an attempt has written that had no answer."""
+        found = self._patiently(lambda: self._api.head(key))
+        sent = headers[f"{METADATA}sha256"]
+        return (found.size, found.metadata.get("sha256")) == (size, sent)
+
+    def _check(self, key: str, content: bytes, answer: Answer) -> None:
         """Compare what the store says it got with what was sent.
 
         An ETag that looks like an MD5 is none where the store encrypts with a key of its own, so
-        the object is asked for its encryption before a difference is believed.
+        a difference is not believed before it has said that it does not.
         """
+        if not answer.etag:
+            raise StoreError("the answer has no ETag", hint="is that the address of an S3 API?")
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if etag == md5 or not _MD5.fullmatch(etag):
+        if answer.etag == md5 or not _MD5.fullmatch(answer.etag) or is_encrypted(answer.headers):
             return
-        if not is_encrypted(self._api.call("HEAD", key).headers):
-            raise StoreError(f"the store has other bytes: MD5 {etag}, where {md5} was sent")
+        if not is_encrypted(self._patiently(lambda: self._api.call("HEAD", key)).headers):
+            raise StoreError(f"the store has other bytes: MD5 {answer.etag}, where {md5} was sent")
+
+    def _patiently(self, call: Callable[[], _T]) -> _T:
+        return patiently(call, self._stop, self._clients.connection.patience_s)
 
     def _put_large(self, item: PutItem, path: Path) -> Outcome:
         from ingest.storage.multipart import exists, upload_file  # noqa: PLC0415 - not daily

@@ -54,7 +54,7 @@ def signed(  # noqa: PLR0913 - what a signature is made of
     path, _, query = target_of(url).partition("?")
     request = "\n".join((method, path, _canonical_query(query), *lines, "", names, payload_hash))
     scope = f"{moment[:8]}/{region}/s3/aws4_request"
-    digest = hashlib.sha256(request.encode()).hexdigest()
+    digest = hashlib.sha256(request.encode("latin-1")).hexdigest()
     signature = _mac(
         _signing_key(key.secret_access_key, scope), f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{digest}"
     ).hex()

@@ -7,6 +7,7 @@ may be sent before its answer is wanted.
 from __future__ import annotations
 
 import base64
+import select
 import socket
 import sys
 from contextlib import suppress
@@ -23,7 +24,7 @@ from ingest.storage.signing import host_of, target_of
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from _typeshed import ReadableBuffer
 
@@ -31,6 +32,8 @@ __all__ = ["ANSWER_S", "CONNECT_S", "Unreachable", "Wire"]
 
 CONNECT_S, ANSWER_S = 5.0, 30.0
 """How long to wait for a connection, and then each time for some bytes of an answer."""
+_BLOCK = 262_144
+"""Bytes that are sent by one call: the time to wait is for all of them."""
 _SMALL = 65_536
 """Bytes of a body that are copied to be sent with the head: two calls take longer than that."""
 _ALWAYS = f"User-Agent: ingest/{__version__}\r\nAccept-Encoding: identity\r\n"
@@ -73,10 +76,10 @@ class Wire:
             target, headers = url, {**headers, **_authorization(self._proxy)}
         if isinstance(body, bytes) or (body is None and method in {"PUT", "POST"}):
             headers = {**headers, "content-length": str(len(body or b""))}
-        self._method = method
         try:
             head = _head(f"{method} {target}", host_of(url), headers)
             self._connect()
+            self._method = method
             self._push(head, body)
         except (OSError, Malformed, ValueError) as error:
             self.close()
@@ -98,6 +101,10 @@ class Wire:
                 raise Unreachable(broken) from None
             raise
         if self._broken:
+            if reply.status < HTTPStatus.MULTIPLE_CHOICES:  # to what it has not got all of
+                broken = self._broken
+                self.close()
+                raise Unreachable(broken)
             reply.persistent = False
         return reply
 
@@ -125,9 +132,25 @@ class Wire:
                 with suppress(OSError):
                     each.close()
 
+    def _is_quiet(self) -> bool:
+        """Whether the server has neither hung up since its last answer, nor sent what is none."""
+        if not (self._socket and self._stream) or _is_readable(self._socket):
+            return False
+        if self._method != "HEAD":
+            return True
+        # A body after all, which came with the head.
+        self._socket.settimeout(0)
+        try:
+            return not self._stream.peek(1)
+        except OSError:  # nothing is there
+            return True
+        finally:
+            self._socket.settimeout(self._answer_s)
+
     def _connect(self) -> None:
-        if self._socket:
+        if self._is_quiet():
             return
+        self.close()
         nearest = self._proxy or self._server
         port = nearest.port or (443 if nearest.scheme == "https" else 80)
         self._socket = socket.create_connection((nearest.hostname or "", port), CONNECT_S)
@@ -143,16 +166,34 @@ class Wire:
     def _push(self, head: bytes, body: bytes | Iterable[ReadableBuffer] | None) -> None:
         if not self._socket:
             raise Malformed("not connected")
-        if isinstance(body, bytes) and len(body) <= _SMALL:
-            head, body = head + body, None
-        blocks = (body,) if isinstance(body, bytes) else body or ()
-        try:
-            self._socket.sendall(head)
-            for block in blocks:
+        for block in _blocks(head, body):
+            try:
                 self._socket.sendall(block)
-        except (BrokenPipeError, ConnectionResetError) as error:
-            # A server that refuses need not read all of it: what it says is what counts.
-            self._broken = error
+            except TimeoutError:
+                raise
+            except OSError as error:
+                # A server that refuses need not read all of it: what it says is what counts.
+                self._broken = error
+                return
+
+
+def _is_readable(connected: socket.socket) -> bool:
+    if not hasattr(select, "poll"):
+        return bool(select.select([connected], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(connected, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _blocks(head: bytes, body: bytes | Iterable[ReadableBuffer] | None) -> Iterator[ReadableBuffer]:
+    if body is None or (isinstance(body, bytes) and len(body) <= _SMALL):
+        yield head + (body or b"")
+        return
+    yield head
+    if isinstance(body, bytes):
+        view = memoryview(body)
+        body = (view[start : start + _BLOCK] for start in range(0, len(view), _BLOCK))
+    yield from body
 
 
 def _head(line: str, host: str, headers: Mapping[str, str]) -> bytes:
@@ -169,24 +210,24 @@ def _tunnel(connected: socket.socket, server: SplitResult, proxy: SplitResult) -
     connected.sendall(_head(f"CONNECT {where}", where, _authorization(proxy)))
     head = bytearray()
     # Byte by byte: what comes after the head is already TLS.
-    while not head.endswith(b"\r\n\r\n") and (byte := connected.recv(1)):
+    while not head.endswith(b"\r\n\r\n") and len(head) < _SMALL and (byte := connected.recv(1)):
         head += byte
     reply = Reply(BufferedReader(BytesIO(head)), "HEAD")
-    if reply.status != HTTPStatus.OK:
+    if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
         raise Malformed(f"the proxy refuses to connect to {where}: HTTP {reply.status}")
 
 
 def _secured(connected: socket.socket, name: str | None) -> socket.socket:
-    """Return ``connected`` with TLS. Raises ``Unreachable``, finally but where the line broke."""
+    """Return ``connected`` with TLS. Raises ``Unreachable`` where none is spoken there."""
     import ssl  # noqa: PLC0415 - only for TLS, as it takes long to load
 
     trusted = _trust(environment().get("SSL_CERT_FILE"))
     try:
         return trusted.wrap_socket(connected, server_hostname=name)
-    except ssl.SSLEOFError:
-        raise
     except ssl.SSLError as error:
-        raise Unreachable(error, is_final=True) from None
+        if error.reason == "WRONG_VERSION_NUMBER":
+            raise Unreachable(error, is_final=True) from None
+        raise
 
 
 @lru_cache(maxsize=8)
@@ -212,7 +253,11 @@ def _proxy(server: SplitResult) -> SplitResult | None:
     proxy = proxies.get(server.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(server.hostname or ""):
         return None
-    found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    try:
+        found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        _ = found.port
+    except ValueError:  # whose text may have a password in it
+        raise Unreachable(ValueError("the proxy of the environment is no address")) from None
     if found.scheme != "http":
         raise Unreachable(
             ValueError(f"the proxy of the environment is {found.scheme}://, not http://")
