@@ -90,7 +90,7 @@ class Command:
 def ours(job: Job) -> Command:
     """Return the command of ``ingest``."""
     there, local = ["--endpoint-url", job.endpoint], str(job.local)
-    many = [*there, "--quiet", "--concurrency", "16"]
+    many = [*there, "--quiet", "--concurrency", "64"]
     arguments = {
         "upload": ["upload", local, job.url, *many],
         "download": ["download", job.url, local, *many],

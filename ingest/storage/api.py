@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from selectors import EVENT_READ, DefaultSelector
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -89,8 +90,12 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
-    """``digest`` is that of ``content`` for the signature, ``answer_s`` a patience of its own."""
+class Request:
+    """One request.
+
+    ``digest`` is the SHA-256 of ``content``, for the signature; ``answer_s`` a patience of its own.
+    Of an answer's body ``most`` bytes are read.
+    """
 
     method: str
     key: str
@@ -155,7 +160,7 @@ class Api:
         """
         digest = digest or (hashlib.sha256(body).hexdigest() if body else NOTHING)
         content = body or None
-        return self._whole(_Request(method, key, query, headers, content, digest, answer_s, most))
+        return self.answer_to(Request(method, key, query, headers, content, digest, answer_s, most))
 
     def head(self, key: str) -> Head:
         """Return what the store tells of an object."""
@@ -190,61 +195,113 @@ class Api:
         The signature does not cover it: the ETag of the answer is to be compared. What ``content``
         raises is passed on, but for ``OSError``.
         """
-        return self._whole(_Request("PUT", key, query, headers, content, UNSIGNED))
+        return self.answer_to(Request("PUT", key, query, headers, content, UNSIGNED))
 
     @contextmanager
     def get(
         self, key: str, headers: Mapping[str, str] = _NONE, query: Mapping[str, str] = _NONE
     ) -> Iterator[Reply]:
         """Ask for an object; its content is to be read within ``with``."""
-        with self._exchange(_Request("GET", key, query, headers)) as (_, answer):
+        with self._exchange(Request("GET", key, query, headers)) as (_, answer):
             yield answer
 
-    def _whole(self, request: _Request) -> Answer:
+    def answer_to(self, request: Request) -> Answer:
+        """Send a request, and return the answer."""
         with self._exchange(request) as (wire, answer):
             return Answer(answer.headers, wire.body(answer, request.most))
 
+    def burst(self, requests: Iterable[Request]) -> list[Answer | Failed]:
+        """Send small requests one after the other, and return what each is answered, in order.
+
+        Each over a connection of its own, all from this thread: threads that wait for answers
+        wait for each other as well, for Python's lock, and longer than a small object takes.
+        Nothing is sent again.
+        """
+        results: dict[int, Answer | Failed] = {}
+        with DefaultSelector() as waiting:
+            try:
+                for number, request in enumerate(requests):
+                    try:
+                        wire = self._begin(request)
+                    except Failed as failed:
+                        results[number] = failed
+                    else:
+                        waiting.register(wire, EVENT_READ, (number, request, wire))
+                while waiting.get_map() and (ready := waiting.select(self._answer_s)):
+                    for key, _ in ready:
+                        number, request, wire = key.data
+                        waiting.unregister(wire)
+                        results[number] = self._ended(request, wire)
+            finally:
+                for left in waiting.get_map().values():
+                    number, _, wire = left.data
+                    wire.close()
+                    results[number] = Failed("", "timed out", passes=True)
+        return [results[number] for number in range(len(results))]
+
+    def _ended(self, request: Request, wire: Wire) -> Answer | Failed:
+        try:
+            with self._answer(request, wire) as reply:
+                return Answer(reply.headers, wire.body(reply, request.most))
+        except Failed as failed:
+            return failed
+
     @contextmanager
-    def _exchange(self, request: _Request) -> Iterator[tuple[Wire, Reply]]:
+    def _exchange(self, request: Request) -> Iterator[tuple[Wire, Reply]]:
         """Send a request and give its answer; read to its end, the connection is used again."""
+        wire = self._begin(request)
+        with self._answer(request, wire) as reply:
+            yield wire, reply
+
+    def _begin(self, request: Request) -> Wire:
+        """Send a request over the connection that was used last, or a new one."""
         url = self._url(request.key, request.query)
-        refused = None
         try:
             headers = signed(
                 *(request.method, url, self._credentials(), self._region),
                 headers=request.headers,
                 payload_hash=request.digest,
             )
-            with self._wire(request.answer_s) as wire:
-                wire.send(request.method, url, headers, request.content)
-                answer = wire.answer()
-                self._answered = True
-                if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-                    refused = wire.body(answer, _REFUSAL)
-                    if request.content:  # of which the rest may still be waited for
-                        wire.close()
-                else:
-                    yield wire, answer
-                    wire.done(answer)
-            if refused is not None:
-                raise refusal_of(answer.headers, refused, answer.status, self._region)
+            patience = request.answer_s
+            wire = Wire(self._address, answer_s=patience) if patience else self._idle_wire()
+            wire.send(request.method, url, headers, request.content)
         except UnicodeEncodeError:
             raise Failed("", "a header has a character that HTTP does not carry") from None
         except Unreachable as error:
-            passes = not error.is_final
-            raise Failed("", str(error), passes=passes, unreached=not self._answered) from None
+            raise self._unreached(error) from None
+        return wire
 
     @contextmanager
-    def _wire(self, answer_s: float | None) -> Iterator[Wire]:
-        """Give a connection: the one that was used last, or a new one."""
-        wire = Wire(self._address, answer_s=answer_s) if answer_s else self._idle_wire()
+    def _answer(self, request: Request, wire: Wire) -> Iterator[Reply]:
+        """Give the answer to what was sent, and keep the connection where it can be used again."""
+        refused = None
         try:
-            yield wire
+            reply = wire.answer()
+            self._answered = True
+            if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
+                refused = wire.body(reply, _REFUSAL)
+                if request.content:  # of which the rest may still be waited for
+                    wire.close()
+            else:
+                yield reply
+                wire.done(reply)
+        except Unreachable as error:
+            wire.close()
+            raise self._unreached(error) from None
         except BaseException:
             wire.close()
             raise
+        self._keep(request, wire)
+        if refused is not None:
+            raise refusal_of(reply.headers, refused, reply.status, self._region)
+
+    def _unreached(self, error: Unreachable) -> Failed:
+        passes = not error.is_final
+        return Failed("", str(error), passes=passes, unreached=not self._answered)
+
+    def _keep(self, request: Request, wire: Wire) -> None:
         with self._lock:
-            if not answer_s and not self._closed:
+            if not request.answer_s and not self._closed:
                 self._idle.append((time.monotonic(), wire))
                 return
         wire.close()

@@ -55,6 +55,21 @@ class Stop:
         self.check()
 
 
+def after(first: _T | Failed | None, call: Callable[[], _T]) -> Callable[[], _T]:
+    """Return ``call``, of which a first attempt has been made and come to ``first``."""
+    made = [] if first is None else [first]
+
+    def attempt() -> _T:
+        if not made:
+            return call()
+        found = made.pop()
+        if isinstance(found, Failed):
+            raise found
+        return found
+
+    return attempt
+
+
 def patiently(call: Callable[[], _T], stop: Stop, patience_s: float) -> _T:
     """Return what ``call``, a request for a small object, does; see ``retried``."""
     return retried(call, stop, pauses_s=_SMALL_S, patience_s=patience_s)

@@ -47,6 +47,25 @@ class ByteBudget:
             self._changed.notify_all()
 
 
+def bursts(
+    items: Iterable[Item], most: int, is_small: Callable[[Item], bool]
+) -> Iterator[list[Item]]:
+    """Yield ``items`` in lists: ``most`` small ones that follow each other, and others alone."""
+    burst: list[Item] = []
+    for item in items:
+        if is_small(item):
+            burst.append(item)
+            if len(burst) < most:
+                continue
+        elif burst:
+            yield burst
+            burst = []
+        yield burst or [item]
+        burst = []
+    if burst:
+        yield burst
+
+
 def in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Iterator[Result]:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
 from ingest.storage.answers import Failed
-from ingest.storage.api import METADATA
-from ingest.storage.attempts import Stop, patiently
+from ingest.storage.api import METADATA, Request
+from ingest.storage.attempts import Stop, after, patiently
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget
-from ingest.storage.sending import is_encrypted
+from ingest.storage.sending import BURSTS, SMALL, is_encrypted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ingest.files.landing import Landing
     from ingest.files.partial import Partial
     from ingest.storage.api import Answer, Api
@@ -62,6 +64,7 @@ class Receiver:
         self._landing = landing
         self._how = how
         self._held = ByteBudget(_HELD)
+        self._bursts = threading.Semaphore(BURSTS)
         self._large = threading.Lock()
         self._unfinished: Partial | None = None
 
@@ -73,6 +76,26 @@ class Receiver:
         if self._unfinished and self._how.cancelled.is_set() and not self._how.keep_cancelled:
             self._unfinished.discard()
 
+    def is_small(self, item: GetItem) -> bool:
+        """Whether an item is one for ``get_burst``."""
+        return item.entry.size <= SMALL
+
+    def get_burst(self, items: Sequence[GetItem]) -> Iterator[Outcome | Exception]:
+        """Fetch small items at once; yield what became of each, in order, or why it failed.
+
+        The first attempts at all of them are made together, and those after it one by one.
+        """
+        self._stop.check()
+        for item in items:
+            self._how.pace(item.entry.size)
+        with self._bursts:
+            answers = self._api.burst(map(_request, items))
+        for item, answer in zip(items, answers, strict=True):
+            try:
+                yield self._get_small(item, answer)
+            except Exception as error:  # noqa: BLE001 - told for this item
+                yield error
+
     def get(self, item: GetItem) -> Outcome:
         """Fetch one item. Raises ``Failed``, ``Halt``, and what the file system raises."""
         self._stop.check()
@@ -81,14 +104,15 @@ class Receiver:
                 return self._get_large(item)
         taken = self._held.take(item.entry.size)
         try:
+            self._how.pace(item.entry.size)
             return self._get_small(item)
         finally:
             self._held.give(taken)
 
-    def _get_small(self, item: GetItem) -> Outcome:
+    def _get_small(self, item: GetItem, first: Answer | Failed | None = None) -> Outcome:
+        """Fetch an item; ``first`` is what came of a first attempt, where there was one."""
         key, size = item.entry.key, item.entry.size
-        self._how.pace(size)
-        call = functools.partial(self._api.call, "GET", key, most=size + 1)
+        call = after(first, lambda: self._api.answer_to(_request(item)))
         answer = patiently(call, self._stop, self._clients.connection.patience_s)
         if len(answer.body) != size:
             raise StoreError(
@@ -151,3 +175,8 @@ class Receiver:
                 mtime_ns=round(entry.modified * 1e9), check=lambda _: receiving.check()
             )
         return Outcome(item.path, entry.size, existed=not landed)
+
+
+def _request(item: GetItem) -> Request:
+    # A byte more than there should be: of a larger object no more is read than that.
+    return Request("GET", item.entry.key, {}, {}, most=item.entry.size + 1)

@@ -21,10 +21,10 @@ from ingest.storage.answers import Failed, code_of, error_of, translate
 from ingest.storage.api import api_of
 from ingest.storage.attempts import Halt, Stop, patiently
 from ingest.storage.base import PLAIN, Entry, Head, Outcome, Transfer
-from ingest.storage.bulk import in_threads
+from ingest.storage.bulk import bursts, in_threads
 from ingest.storage.etags import etag_of, is_md5, parts_in, plausible_part_sizes
 from ingest.storage.receiving import Receiver, told_part_size
-from ingest.storage.sending import Sender, Writing, fits_xml, is_there
+from ingest.storage.sending import BURSTS, Sender, Writing, fits_xml, is_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -116,13 +116,14 @@ class S3Store:
         """Write items side by side; a large file goes in parts, one such file after the other."""
         sender = Sender(self.bucket, self.clients, self._api, self._writing, how)
 
-        def put(item: PutItem) -> Outcome:
-            try:
-                return sender.put(item)
-            except Exception as error:  # noqa: BLE001 - translated
-                return Outcome(item.key, 0, self._error("write", item.key, error))
+        def put(burst: list[PutItem]) -> list[Outcome | Exception]:
+            many = len(burst) > 1
+            return list(sender.put_burst(burst)) if many else [sender.put(burst[0])]
 
-        return in_threads(put, items, how.threads)
+        together = bursts(items, _width(how), sender.is_small)
+        for burst, done in in_threads(_attempted(put), together, how.threads):
+            for item, each in zip(burst, done, strict=True):
+                yield self._outcome("write", item.key, item.key, each)
 
     def get_many(
         self, items: Iterable[GetItem], landing: Landing, how: Transfer = PLAIN
@@ -130,14 +131,15 @@ class S3Store:
         """Fetch items side by side; a large object in parts, one such object after the other."""
         receiver = Receiver(self.bucket, self.clients, self._api, landing, how)
 
-        def get(item: GetItem) -> Outcome:
-            try:
-                return receiver.get(item)
-            except Exception as error:  # noqa: BLE001 - translated
-                return Outcome(item.path, 0, self._error("read", item.entry.key, error))
+        def get(burst: list[GetItem]) -> list[Outcome | Exception]:
+            many = len(burst) > 1
+            return list(receiver.get_burst(burst)) if many else [receiver.get(burst[0])]
 
+        together = bursts(items, _width(how), receiver.is_small)
         try:
-            yield from in_threads(get, items, how.threads)
+            for burst, done in in_threads(_attempted(get), together, how.threads):
+                for item, each in zip(burst, done, strict=True):
+                    yield self._outcome("read", item.path, item.entry.key, each)
         finally:
             receiver.abandon()
 
@@ -303,6 +305,11 @@ class S3Store:
         what = f"cannot delete {self.url}/{key}{self.clients.at}"
         return error_of(what, problem.get("Code", ""), problem.get("Message", ""), 0)
 
+    def _outcome(self, verb: str, name: str, key: str, done: Outcome | Exception) -> Outcome:
+        if isinstance(done, Outcome):
+            return done
+        return Outcome(name, 0, self._error(verb, key, done))
+
     def _asked(self, verb: str, key: str, call: Callable[[], _T]) -> _T:
         """Return what ``call`` does, which may be called again. Raises this package's errors."""
         if not key:  # a request without one is about the bucket itself
@@ -321,6 +328,25 @@ class S3Store:
         if type(error) is StoreError and self.url not in error.message:
             return StoreError(f"{what}{self.clients.at}: {error.message}", hint=error.hint)
         return translate(f"{what}{self.clients.at}", error)
+
+
+def _width(how: Transfer) -> int:
+    """Return how many small items go together; where a limit holds each back, none waits for it."""
+    return max(how.threads // BURSTS, 1) if how.pace is PLAIN.pace else 1
+
+
+def _attempted(
+    work: Callable[[list[_T]], list[Outcome | Exception]],
+) -> Callable[[list[_T]], tuple[list[_T], list[Outcome | Exception]]]:
+    """Return ``work`` with what it was done with; what it raises is what became of each."""
+
+    def attempt(burst: list[_T]) -> tuple[list[_T], list[Outcome | Exception]]:
+        try:
+            return burst, work(burst)
+        except Exception as error:  # noqa: BLE001 - told for each
+            return burst, [error] * len(burst)
+
+    return attempt
 
 
 def _place(bucket: str, clients: Clients) -> Place:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ingest.errors import StoreError
 from ingest.storage.answers import Failed
-from ingest.storage.api import METADATA
-from ingest.storage.attempts import Stop, patiently
+from ingest.storage.api import METADATA, Request
+from ingest.storage.attempts import Stop, after, patiently
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
@@ -32,6 +32,10 @@ _T = TypeVar("_T")
 
 LARGE = 16 * 1024**2
 """Bytes from which a file goes in parts, so that it can be resumed."""
+SMALL = 64 * 1024
+"""Bytes up to which an object is sent, or fetched, together with others."""
+BURSTS = 2
+"""Threads that do so at a time: while one waits for the last of its answers, the other sends."""
 _HELD = 64 * 1024**2
 """Bytes of small files that are held at one time, over all threads."""
 _NO_XML = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
@@ -89,6 +93,15 @@ def is_there(client: S3Client, bucket: str, key: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Small:
+    """What goes in one piece, and the request that sends it."""
+
+    key: str
+    content: bytes
+    request: Request
+
+
 class Sender:
     """Writes the items of one bulk, from any number of threads."""
 
@@ -108,27 +121,66 @@ class Sender:
         self._writing = writing
         self._how = how
         self._held = ByteBudget(_HELD)
+        self._bursts = threading.Semaphore(BURSTS)
         # A large file is sent from several threads of its own; two at once would only share them.
         self._large = threading.Lock()
 
+    def is_small(self, item: PutItem) -> bool:
+        """Whether an item is one for ``put_burst``."""
+        if isinstance(item.source, bytes):
+            return len(item.source) <= SMALL
+        return item.stat is not None and item.stat.st_size <= SMALL
+
+    def put_burst(self, items: Sequence[PutItem]) -> Iterator[Outcome | Exception]:
+        """Write small items at once; yield what became of each, in order, or why it failed.
+
+        The first attempts at all of them are made together, and those after it one by one.
+        """
+        prepared: list[_Small | Exception] = []
+
+        def requests() -> Iterator[Request]:
+            for item in items:
+                try:
+                    small = self._prepared(item)
+                except Exception as error:  # noqa: BLE001 - told for this item
+                    prepared.append(error)
+                else:
+                    prepared.append(small)
+                    yield small.request
+
+        with self._bursts:
+            answers = iter(self._api.burst(requests()))
+        for each in prepared:
+            if isinstance(each, Exception):
+                yield each
+                continue
+            try:
+                yield self._put_prepared(each, next(answers))
+            except Exception as error:  # noqa: BLE001 - as above
+                yield error
+
     def put(self, item: PutItem) -> Outcome:
         """Write one item. Raises ``Failed``, ``Halt``, and what the file system raises."""
-        if not item.key:  # a request without one is about the bucket itself
-            raise StoreError("a key is not empty")
         if isinstance(item.source, bytes):
-            return self._put_small(item, item.source)
+            return self._put_prepared(self._prepared(item))
         size = (item.stat or item.source.stat()).st_size
         if size >= LARGE:
             with self._large:
                 return self._put_large(item, item.source)
         taken = self._held.take(size)
         try:
-            return self._put_small(item, _read_unchanged(item.source, item.stat))
+            return self._put_prepared(self._prepared(item))
         finally:
             self._held.give(taken)
 
-    def _put_small(self, item: PutItem, content: bytes) -> Outcome:
+    def _prepared(self, item: PutItem) -> _Small:
+        """Read an item that goes in one piece."""
+        if not item.key:  # a request without one is about the bucket itself
+            raise StoreError("a key is not empty")
         self._stop.check()
+        content = item.source
+        if not isinstance(content, bytes):
+            content = _read_unchanged(content, item.stat)
         self._how.pace(len(content))
         digest = hashlib.sha256(content)
         headers = self._writing.headers(item)
@@ -137,14 +189,18 @@ class Sender:
             headers["x-amz-checksum-sha256"] = base64.b64encode(digest.digest()).decode()
         if not self._how.overwrite:
             headers["if-none-match"] = "*"
-        doubtful = False
+        request = Request("PUT", item.key, {}, headers, content, digest.hexdigest())
+        return _Small(item.key, content, request)
+
+    def _put_prepared(self, small: _Small, first: Answer | Failed | None = None) -> Outcome:
+        """Write what was read; ``first`` is what came of a first attempt, where there was one."""
+        key, content, doubtful = small.key, small.content, False
+        attempt = after(first, lambda: self._api.answer_to(small.request))
 
         def put() -> Answer:
             nonlocal doubtful
             try:
-                return self._api.call(
-                    *("PUT", item.key), headers=headers, body=content, digest=digest.hexdigest()
-                )
+                return attempt()
             except Failed as failed:  # and may have written it all the same
                 doubtful = doubtful or failed.passes
                 raise
@@ -154,18 +210,18 @@ class Sender:
         except Failed as failed:
             if failed.status != HTTPStatus.PRECONDITION_FAILED or self._how.overwrite:
                 raise
-            if not doubtful or not self._is_ours(item.key, len(content), headers):
-                return Outcome(item.key, 0, existed=True)
+            if not doubtful or not self._is_ours(small):
+                return Outcome(key, 0, existed=True)
         else:
-            self._check(item.key, content, answer)
+            self._check(key, content, answer)
         self._how.moved(len(content))
-        return Outcome(item.key, len(content))
+        return Outcome(key, len(content))
 
-    def _is_ours(self, key: str, size: int, headers: Mapping[str, str]) -> bool:
+    def _is_ours(self, small: _Small) -> bool:
         """Whether the object that is there is what an attempt has written that had no answer."""
-        found = self._patiently(lambda: self._api.head(key))
-        sent = headers[f"{METADATA}sha256"]
-        return (found.size, found.metadata.get("sha256")) == (size, sent)
+        found = self._patiently(lambda: self._api.head(small.key))
+        sent = small.request.headers[f"{METADATA}sha256"]
+        return (found.size, found.metadata.get("sha256")) == (len(small.content), sent)
 
     def _check(self, key: str, content: bytes, answer: Answer) -> None:
         """Compare what the store says it got with what was sent.

@@ -123,6 +123,10 @@ class Wire:
         if not (answer.persistent and answer.ended):
             self.close()
 
+    def fileno(self) -> int:
+        """Return what tells, once a request is sent, that an answer begins to come."""
+        return self._socket.fileno() if self._socket else -1
+
     def close(self) -> None:
         """Close the connection, and whatever answer is under way."""
         stream, connected = self._stream, self._socket
