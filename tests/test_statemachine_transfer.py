@@ -164,6 +164,27 @@ def test_twenty_thousand_objects_end_complete_whatever_happens_to_the_children(
     assert len(set(machines.waits)) == failures
 
 
+def test_a_transfer_of_ten_thousand_takes_what_is_reckoned(
+    machines: StepFunctions, ends: dict[str, dict[str, str]]
+) -> None:
+    """Where nothing fails it is just what docs/scale.md says."""
+    contents = _fill(ends, 10_000)
+    _clients.cache_clear()  # boto3 takes what is put in its way with a new client
+    with copies_without_a_socket(machines):
+        end = machines.run(machines.machine("transfer", _definition()), ends)
+    _clients.cache_clear()
+    assert _arrived(ends) == contents
+    expected = scalemodel.transfer(10_000)
+    children = len(machines.runs[0].batches)
+    assert children == expected.children
+    assert len(machines.events) == expected.invocations
+    assert len(end.entered) + children == expected.transitions
+    s3 = machines.requests
+    assert s3["COPY"] == 10_000
+    assert s3["COPY"] + s3["LIST"] + s3["PUT"] == expected.writes
+    assert s3["GET"] + s3["HEAD"] == expected.reads
+
+
 def test_children_that_failed_run_again_when_the_execution_is_redriven(
     machines: StepFunctions, function: Function, ends: dict[str, dict[str, str]]
 ) -> None:
