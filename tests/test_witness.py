@@ -137,7 +137,10 @@ def test_s5cmd_reads_what_we_wrote(server: S3Server, s5cmd: Told, tmp_path: Path
 
 
 def test_we_read_what_s5cmd_wrote(server: S3Server, s5cmd: Told, tmp_path: Path) -> None:
-    here, store = write(tmp_path / "here", FILES | CONTROLS), store_of(server)
+    # On disk rclone's server lists a control character as its picture, once it has forgotten what
+    # it was given.
+    odd = {} if server.name == "rclone on disk" else CONTROLS
+    here, store = write(tmp_path / "here", FILES | odd), store_of(server)
     s5cmd("cp", f"{here}/", f"{store.url}/from/")
     read_back(server, store.url, here, tmp_path / "ours")
 
