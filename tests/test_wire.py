@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ingest.storage.wire import Unreachable, Wire
+from ingest.storage.reply import Unreachable
+from ingest.storage.wire import Wire
 from tinys3 import Answer, certify, serve
 
 if TYPE_CHECKING:

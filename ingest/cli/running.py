@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -96,10 +97,12 @@ def _shown(
     """Show ``operations``; where that ends early, stop them, and let them clean up."""
     try:
         return reporter.show(operations, sizes)
-    except BaseException:
+    except BaseException as error:
         cancelled.set()
         if isinstance(operations, Generator):
             operations.close()
+        # Where it was `operations` that ended, what they had under way is held by their frames.
+        traceback.clear_frames(error.__traceback__)
         raise
 
 

@@ -203,6 +203,12 @@ def refusal_in(root: ET.Element, headers: Mapping[str, str], status: int, region
     return Failed(code, message, status, passes=passes, wait_s=wait_s)
 
 
+def is_encrypted(headers: Mapping[str, str]) -> bool:
+    """Whether an object is encrypted with a key of its own, so that its ETag is no MD5."""
+    own = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"
+    return own or "x-amz-server-side-encryption-customer-algorithm" in headers
+
+
 def client_errors() -> tuple[type[Exception], ...]:
     """Return the errors that a client of boto3's raises."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - loads late

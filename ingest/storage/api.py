@@ -22,8 +22,9 @@ from urllib.parse import quote, urlsplit
 
 from ingest.storage.answers import Failed, refusal_in, refusal_of
 from ingest.storage.base import Head
+from ingest.storage.reply import Unreachable
 from ingest.storage.signing import NOTHING, UNSIGNED, signed
-from ingest.storage.wire import Unreachable, Wire
+from ingest.storage.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -149,16 +150,15 @@ class Api:
         *,
         headers: Mapping[str, str] = _NONE,
         body: bytes = b"",
-        digest: str | None = None,
         answer_s: float | None = None,
         most: int = _DOCUMENT,
     ) -> Answer:
         """Send a small request, or one without a body, and return the answer.
 
-        ``digest`` is the SHA-256 of the body where it is known, ``answer_s`` for what takes a store
-        long. Of a body of more than ``most`` bytes only so many are returned.
+        ``answer_s`` is for what takes a store long. Of a body of more than ``most`` bytes only so
+        many are returned.
         """
-        digest = digest or (hashlib.sha256(body).hexdigest() if body else NOTHING)
+        digest = hashlib.sha256(body).hexdigest() if body else NOTHING
         content = body or None
         return self.answer_to(Request(method, key, query, headers, content, digest, answer_s, most))
 
@@ -202,13 +202,13 @@ class Api:
         self, key: str, headers: Mapping[str, str] = _NONE, query: Mapping[str, str] = _NONE
     ) -> Iterator[Reply]:
         """Ask for an object; its content is to be read within ``with``."""
-        with self._exchange(Request("GET", key, query, headers)) as (_, answer):
-            yield answer
+        request = Request("GET", key, query, headers)
+        with self._answer(request, self._begin(request)) as reply:
+            yield reply
 
     def answer_to(self, request: Request) -> Answer:
         """Send a request, and return the answer."""
-        with self._exchange(request) as (wire, answer):
-            return Answer(answer.headers, wire.body(answer, request.most))
+        return self._read(request, self._begin(request))
 
     def burst(self, requests: Iterable[Request]) -> list[Answer | Failed]:
         """Send small requests one after the other, and return what each is answered, in order.
@@ -231,7 +231,10 @@ class Api:
                     for key, _ in ready:
                         number, request, wire = key.data
                         waiting.unregister(wire)
-                        results[number] = self._ended(request, wire)
+                        try:
+                            results[number] = self._read(request, wire)
+                        except Failed as failed:
+                            results[number] = failed
             finally:
                 for left in waiting.get_map().values():
                     number, _, wire = left.data
@@ -239,19 +242,9 @@ class Api:
                     results[number] = Failed("", "timed out", passes=True)
         return [results[number] for number in range(len(results))]
 
-    def _ended(self, request: Request, wire: Wire) -> Answer | Failed:
-        try:
-            with self._answer(request, wire) as reply:
-                return Answer(reply.headers, wire.body(reply, request.most))
-        except Failed as failed:
-            return failed
-
-    @contextmanager
-    def _exchange(self, request: Request) -> Iterator[tuple[Wire, Reply]]:
-        """Send a request and give its answer; read to its end, the connection is used again."""
-        wire = self._begin(request)
+    def _read(self, request: Request, wire: Wire) -> Answer:
         with self._answer(request, wire) as reply:
-            yield wire, reply
+            return Answer(reply.headers, wire.body(reply, request.most))
 
     def _begin(self, request: Request) -> Wire:
         """Send a request over the connection that was used last, or a new one."""

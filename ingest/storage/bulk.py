@@ -77,13 +77,12 @@ def in_threads(
     waited for, but only for a second.
     """
     crew = _Crew(work, iter(items))
-    # Daemons: a process that is interrupted does not wait for a part that is on its way.
-    workers = [
-        threading.Thread(target=crew.serve, daemon=True, name="bulk") for _ in range(threads)
-    ]
-    for worker in workers:
-        worker.start()
+    workers: list[threading.Thread] = []
     try:
+        for _ in range(threads):
+            # Daemons: a process that is interrupted does not wait for a part that is on its way.
+            workers.append(threading.Thread(target=crew.serve, daemon=True, name="bulk"))
+            workers[-1].start()
         while threads:
             for result in crew.results.take():
                 if isinstance(result, BaseException):
@@ -96,7 +95,8 @@ def in_threads(
         crew.results.close()
         end = time.monotonic() + _PATIENCE_S
         for worker in workers:
-            worker.join(max(end - time.monotonic(), 0.0))
+            if worker.ident is not None:  # Ctrl-C may come before it is started
+                worker.join(max(end - time.monotonic(), 0.0))
 
 
 class _Results(Generic[Result]):

@@ -38,8 +38,8 @@ class Connection:
     ``region`` and ``addressing_style`` stand in for what is None here. ``provider`` is a name of
     ``providers.names()``; by default the endpoint tells. ``path_style`` says whether the bucket
     goes into the path of an address, or before the name of the host; by default the provider
-    tells. ``patience_s`` is how long one small object may take, and how long one that fails is
-    tried again.
+    tells. ``patience_s`` is how long a small object that fails is tried again, and the most that is
+    waited for some bytes of an answer.
     """
 
     endpoint_url: str | None = None

@@ -13,12 +13,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ingest.errors import CredentialsRefused, IngestError
-from ingest.storage.answers import Failed
+from ingest.storage.answers import Failed, is_encrypted
 from ingest.storage.api import METADATA
 from ingest.storage.attempts import Halt, Stop, retried
 from ingest.storage.etags import parts_in
 from ingest.storage.parts import FileChanged, PartLimits, Source, part_size, part_size_of
-from ingest.storage.sending_parts import Job, Made, Sending, StartOver, Upload, has_own_key
+from ingest.storage.sending_parts import Job, Made, Sending, StartOver, Upload
 from ingest.storage.uploads import abort, stored_parts, unfinished_uploads
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _begin(job: Job) -> Upload:
         upload_id = answer.document.findtext("{*}UploadId", "")
         if not upload_id:
             raise Failed("", "the answer names no upload")
-        return Upload(upload_id, size, own_key=has_own_key(answer.headers))
+        return Upload(upload_id, size, own_key=is_encrypted(answer.headers))
 
     try:
         return retried(create, Stop(job.cancelled))
@@ -229,6 +229,6 @@ def _resumable(job: Job) -> Upload | None:
             stored = stored_parts(target, upload.upload_id, stop)
             sizes = {number: part.size for number, part in stored.items()}
             if size := part_size_of(sizes, job.source.size, job.limits):
-                own_key = has_own_key(job.headers)
+                own_key = is_encrypted(job.headers)
                 return Upload(upload.upload_id, size, stored, own_key)
     return None

@@ -24,8 +24,9 @@ from ingest.pacing import Backoff
 from ingest.storage.answers import Failed, refusal_in, refusal_of
 from ingest.storage.api import bucket_url
 from ingest.storage.base import Entry, Prefix
+from ingest.storage.reply import Unreachable
 from ingest.storage.signing import signed
-from ingest.storage.wire import Unreachable, Wire
+from ingest.storage.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable

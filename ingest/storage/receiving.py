@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import re
@@ -10,12 +9,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
-from ingest.storage.answers import Failed
+from ingest.storage.answers import Failed, is_encrypted
 from ingest.storage.api import METADATA, Request
 from ingest.storage.attempts import Stop, after, patiently
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget
-from ingest.storage.sending import BURSTS, SMALL, is_encrypted
+from ingest.storage.sending import BURSTS, SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,12 +36,17 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def told_part_size(api: Api, entry: Entry, count: int) -> int | None:
-    """Return the size, in bytes, of the ``count`` parts of an object, where the store tells."""
-    with contextlib.suppress(Failed):  # many stores do not
+    """Return the bytes of each of the ``count`` parts of an object, where the store tells.
+
+    Raises ``Failed`` where it may tell later.
+    """
+    try:
         size = api.call("HEAD", entry.key, {"partNumber": "1"}).size
-        if size and -(-entry.size // size) == count:
-            return size
-    return None
+    except Failed as failed:
+        if failed.passes:
+            raise
+        return None  # many stores know nothing of part numbers
+    return size if size and -(-entry.size // size) == count else None
 
 
 class Receiver:
@@ -86,8 +90,6 @@ class Receiver:
         The first attempts at all of them are made together, and those after it one by one.
         """
         self._stop.check()
-        for item in items:
-            self._how.pace(item.entry.size)
         with self._bursts:
             answers = self._api.burst(map(_request, items))
         for item, answer in zip(items, answers, strict=True):

@@ -11,12 +11,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
-from ingest.storage.answers import Failed
+from ingest.storage.answers import Failed, is_encrypted
 from ingest.storage.attempts import Halt, Stop, retried
 from ingest.storage.bulk import in_threads
 from ingest.storage.etags import etag_of_chunks, etag_of_parts, is_md5, parts_in
 from ingest.storage.hashing import FollowingHash
-from ingest.storage.sending import is_encrypted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

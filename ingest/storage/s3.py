@@ -24,13 +24,14 @@ from ingest.storage.base import PLAIN, Entry, Head, Outcome, Transfer
 from ingest.storage.bulk import bursts, in_threads
 from ingest.storage.etags import etag_of, is_md5, parts_in, plausible_part_sizes
 from ingest.storage.receiving import Receiver, told_part_size
-from ingest.storage.sending import BURSTS, Sender, Writing, fits_xml, is_there
+from ingest.storage.sending import BURSTS, Sender, Writing, fits_xml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from ingest.files.landing import Landing
+    from ingest.storage.api import Api
     from ingest.storage.base import CopyItem, GetItem, Prefix, PutItem
     from ingest.storage.connection import Clients
     from ingest.storage.pages import Place
@@ -148,13 +149,16 @@ class S3Store:
 
         An origin that is another than was listed is an error.
         """
+        from ingest.storage.multipart import exists  # noqa: PLC0415 - the daily run copies nothing
+        from ingest.storage.uploads import Target  # noqa: PLC0415 - as above
 
         def copy(item: CopyItem) -> Outcome:
+            target = Target(self._api, self.bucket, item.key)
             if how.cancelled.is_set():
                 stopped = StoreError("the transfer was stopped")
                 return Outcome(item.key, 0, self._error("copy to", item.key, stopped))
             try:
-                if not how.overwrite and is_there(self.clients.client(), self.bucket, item.key):
+                if not how.overwrite and exists(target, how.cancelled):
                     return Outcome(item.key, 0, existed=True)
                 self._copy(item)
             except Exception as error:  # noqa: BLE001 - translated
@@ -167,7 +171,7 @@ class S3Store:
     def has_content(self, entry: Entry, path: Path) -> bool | None:
         """Compare the ETag with that of the file in the same parts, where the store tells them."""
         count = parts_in(entry.etag or "")
-        told = count and told_part_size(self._api, entry, count)
+        told = count and self._told_part_size(self._api, entry, count)
         return etag_of(path, told) == entry.etag if told else None
 
     @property
@@ -239,9 +243,12 @@ class S3Store:
         if count is None or not self.clients.provider.multipart_copy:
             return usual
         with closing(api_of(self.clients, bucket)) as api:
-            told = told_part_size(api, origin, count)
+            told = self._told_part_size(api, origin, count)
         likely = plausible_part_sizes(origin.size, count)
         return told or (likely[0] if likely else usual)
+
+    def _told_part_size(self, api: Api, entry: Entry, count: int) -> int | None:
+        return self._asked("look at", entry.key, lambda: told_part_size(api, entry, count))
 
     def _copy_in_parts(
         self, item: CopyItem, bucket: str, part_size: int, arguments: dict[str, Any]

@@ -12,17 +12,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from ingest.errors import StoreError
-from ingest.storage.answers import Failed
+from ingest.storage.answers import Failed, is_encrypted
 from ingest.storage.api import METADATA, Request
 from ingest.storage.attempts import Stop, after, patiently
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-
-    from mypy_boto3_s3 import S3Client
 
     from ingest.storage.api import Answer, Api
     from ingest.storage.base import PutItem, Transfer
@@ -77,20 +75,6 @@ class Writing:
 def fits_xml(key: str) -> bool:
     """Whether XML 1.0 can carry ``key``: no control character and no non-character."""
     return not _NO_XML.search(key)
-
-
-def is_there(client: S3Client, bucket: str, key: str) -> bool:
-    """Whether there is an object ``key``, for what a store cannot do under a condition.
-
-    Raises what boto3 raises.
-    """
-    try:
-        client.head_object(Bucket=bucket, Key=key)
-    except client.exceptions.ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
-            raise
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,12 +246,6 @@ class Sender:
             pace=self._how.pace,
         )
         return Outcome(item.key, done.size)
-
-
-def is_encrypted(headers: Mapping[str, str]) -> bool:
-    """Whether an object is encrypted with a key of its own, so that its ETag is no MD5."""
-    own = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"
-    return own or "x-amz-server-side-encryption-customer-algorithm" in headers
 
 
 def _read_unchanged(path: Path, seen: os.stat_result | None) -> bytes:

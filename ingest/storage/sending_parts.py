@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from ingest.storage.answers import Failed
+from ingest.storage.answers import Failed, is_encrypted
 from ingest.storage.attempts import Halt, Stop, retried
 from ingest.storage.etags import etag_of, etag_of_parts, is_md5
 from ingest.storage.parts import PartLimits, PartReader, Source
@@ -139,7 +139,7 @@ class Sending:
             if doubtful and (landed := self._landed()):
                 return landed
             raise
-        return Made(etag, has_own_key(answer.headers))
+        return Made(etag, is_encrypted(answer.headers))
 
     def _landed(self) -> Made | None:
         """Return what the store says of the object where that is by now what was sent."""
@@ -153,7 +153,7 @@ class Sending:
             with suppress(OSError):
                 expected = etag_of(self._job.source.path, None)
         same = answer.etag == expected and size == self._job.source.size
-        return Made(answer.etag, has_own_key(answer.headers)) if same else None
+        return Made(answer.etag, is_encrypted(answer.headers)) if same else None
 
     def _drain(self) -> None:
         reader = PartReader(self._job.source, self._stop)
@@ -233,11 +233,6 @@ class Sending:
         # S3 takes no part without a checksum where the upload was begun with some.
         unfit = failed.code == "InvalidRequest" and self._upload.stored
         return StartOver(error) if gone or unfit else error
-
-
-def has_own_key(headers: Mapping[str, str]) -> bool:
-    """Whether an object is encrypted with a key of KMS, so that its ETag is no MD5."""
-    return headers.get("x-amz-server-side-encryption", "").startswith("aws:")
 
 
 def _completion(parts: Mapping[int, StoredPart]) -> bytes:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-__all__ = ["ANSWER_S", "CONNECT_S", "Unreachable", "Wire"]
-
 CONNECT_S, ANSWER_S = 5.0, 30.0
 """How long to wait for a connection, and then each time for some bytes of an answer."""
 _BLOCK = 262_144

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from ingest.errors import IngestError, StoreError
 from ingest.storage.base import Outcome
-from ingest.storage.bulk import ByteBudget, in_threads
+from ingest.storage.bulk import ByteBudget
 from ingest.storage.spectra.checksums import Mismatch
 from ingest.storage.spectra.fetching import Fetching
 from ingest.storage.spectra.heads import head_of
@@ -126,22 +125,13 @@ class GetJob:
         threads = self._how.threads
         offers = Offers(self._jobs, self._job, wanted, self._stop, chunks=threads)
 
-        def fetch(blob: Blob) -> tuple[Blob, IngestError | None]:
-            try:
-                self._fetch(self._downloads[blob.name], blob)
-            except JobOver:
-                raise
-            except IngestError as error:
-                return blob, error
-            finally:
-                offers.settled()
-            return blob, None
+        def fetch(blob: Blob) -> None:
+            self._fetch(self._downloads[blob.name], blob)
 
         failure: IngestError = StoreError("the transfer was stopped")
         try:
-            with closing(cast("Any", in_threads(fetch, offers, threads))) as fetched:
-                for blob, error in fetched:
-                    yield from self._noted(self._downloads[blob.name], error)
+            for blob, error in offers.moved(fetch, threads):
+                yield from self._noted(self._downloads[blob.name], error)
         except IngestError as error:
             failure = error
         yield from self._rest(failure)

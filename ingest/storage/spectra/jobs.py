@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from ingest.errors import IngestError, NotFound, StoreError
+from ingest.storage.bulk import in_threads
 from ingest.storage.spectra import documents
 from ingest.storage.spectra.patience import Passing, Stop, after_s, retried
 from ingest.storage.spectra.place import rest
 from ingest.storage.spectra.wire import Gone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Literal
 
     from ingest.storage.base import Transfer
@@ -300,6 +302,28 @@ class Offers:
                 patience.check(self._stuck(), waits, waited_s)
             # What is under way may be what the rest waits for.
             self._stop.wait(wait_s, None if idle else self._idle)
+
+    def moved(
+        self, move: Callable[[Blob], None], threads: int
+    ) -> Iterator[tuple[Blob, IngestError | None]]:
+        """Move each, ``threads`` at a time; yield it with what it failed with.
+
+        Raises what iterating over them does, and the ``JobOver`` that ``move`` raises.
+        """
+
+        def attempt(blob: Blob) -> tuple[Blob, IngestError | None]:
+            try:
+                move(blob)
+            except JobOver:
+                raise
+            except IngestError as error:
+                return blob, error
+            finally:
+                self.settled()
+            return blob, None
+
+        with closing(cast("Any", in_threads(attempt, self, threads))) as done:
+            yield from done
 
     def settled(self) -> None:
         """Note that a blob is moved, or has failed for good."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from ingest.errors import IngestError, NotFound, StoreError
 from ingest.storage.base import Outcome
-from ingest.storage.bulk import ByteBudget, in_threads
+from ingest.storage.bulk import ByteBudget
 from ingest.storage.spectra import checksums, metadata
 from ingest.storage.spectra.heads import head_of
 from ingest.storage.spectra.jobs import JobOver, Offers, by_name
@@ -125,22 +124,10 @@ class PutJob:
         threads = self._how.threads
         offers = Offers(self._jobs, self._job, missing, self._stop, chunks=threads)
 
-        def send(blob: Blob) -> tuple[Blob, IngestError | None]:
-            try:
-                self._send(blob)
-            except JobOver:
-                raise
-            except IngestError as error:
-                return blob, error
-            finally:
-                offers.settled()
-            return blob, None
-
         failure: IngestError = StoreError("the transfer was stopped")
         try:
-            with closing(cast("Any", in_threads(send, offers, threads))) as sent:
-                for blob, error in sent:
-                    yield from self._noted(self._uploads[blob.name], error)
+            for blob, error in offers.moved(self._send, threads):
+                yield from self._noted(self._uploads[blob.name], error)
         except IngestError as error:
             failure = error
         yield from self._rest(failure)
