@@ -73,6 +73,7 @@ class Bench:
             "rclone": functools.partial(tools.rclone, self.peers.rclone),
             "aws-cli": functools.partial(tools.aws, self.peers.aws),
             "boto3": functools.partial(tools.boto3, self.peers.python),
+            "boto3, MD5 compared": functools.partial(tools.boto3_checked, self.peers.python),
         }
         some = Job(kind, "ENDPOINT", "BUCKET", Path("DIR"))
         return {name: tool for name, tool in every.items() if tool(some)}

@@ -171,6 +171,13 @@ def aws(program: str, job: Job) -> Command | None:
     )
 
 
+def boto3_checked(python: str, job: Job) -> Command | None:
+    """Return the command of the script below that also compares one file with its hash."""
+    if job.kind != "download-one" or not (command := boto3(python, job)):
+        return None
+    return Command([*command.arguments, "--check"], command.variables)
+
+
 def boto3(python: str, job: Job) -> Command | None:
     """Return the command of the script that uses boto3's transfer manager."""
     direction = job.kind.removesuffix("-one")

@@ -1,9 +1,9 @@
 """Whether two files or objects have the same content, by their hashes.
 
 An object's content is told by what the store has of it: an ETag that is the MD5 of the content, or
-of its parts' MD5s in any part size that a tool would have chosen; or a ``sha256`` in its metadata,
-which this package writes with every small object. Where none of these is there, nobody can tell
-without reading the object.
+of its parts' MD5s in any part size that a tool would have chosen; a ``sha256`` in its metadata,
+which this package writes with every small object; or checksums of the pieces that the store has cut
+it into. Where none of these is there, nobody can tell without reading the object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.planning.compare import Pair, SameContent
-    from ingest.storage.base import Entry
+    from ingest.storage.base import Entry, Head
 
 Tree = LocalTree | StoreTree
 
@@ -76,8 +76,21 @@ def _same_objects(one: StoreTree, entry: Entry, other: StoreTree, another: Entry
         certain = False
     else:
         certain = None
-    hashes = [_stored_sha256(one, entry), _stored_sha256(other, another)]
-    return hashes[0] == hashes[1] if all(hashes) else certain
+    heads = one.store.head(entry.key), other.store.head(another.key)
+    hashes = [_stored_sha256(head) for head in heads]
+    if all(hashes):
+        return hashes[0] == hashes[1]
+    if (same := _same_pieces(*heads)) is not None:
+        return same
+    return certain
+
+
+def _same_pieces(one: Head, other: Head) -> bool | None:
+    """Compare the checksums of pieces that are of the same kind, and cut at the same places."""
+    comparable = one.checksums and one.checksums.keys() == other.checksums.keys()
+    if not comparable or one.checksum_type != other.checksum_type:
+        return None
+    return one.checksums == other.checksums
 
 
 def _same_as_object(path: Path, tree: StoreTree, entry: Entry) -> bool | None:
@@ -87,7 +100,7 @@ def _same_as_object(path: Path, tree: StoreTree, entry: Entry) -> bool | None:
         return True
     if parts and any(etag_of(path, s) == etag for s in plausible_part_sizes(entry.size, parts)):
         return True
-    stored = _stored_sha256(tree, entry)
+    stored = _stored_sha256(tree.store.head(entry.key))
     if stored:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == stored
@@ -97,6 +110,6 @@ def _same_as_object(path: Path, tree: StoreTree, entry: Entry) -> bool | None:
     return False if is_md5(etag) or parts == 1 else None
 
 
-def _stored_sha256(tree: StoreTree, entry: Entry) -> str | None:
-    stored = tree.store.head(entry.key).metadata.get("sha256", "")
+def _stored_sha256(head: Head) -> str | None:
+    stored = head.metadata.get("sha256", "")
     return stored if _SHA256.fullmatch(stored) else None

@@ -6,7 +6,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ingest.errors import IngestError
-from ingest.files.landing import Landing
 from ingest.files.paths import PathPlan, Problem, probe
 from ingest.operation import Operation
 from ingest.planning.plan import Transfer as Send
@@ -15,10 +14,11 @@ from ingest.storage.base import GetItem, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ingest.files.landing import Landing
     from ingest.operation import Verb
     from ingest.planning.plan import Copy
     from ingest.storage.base import Entry, Transfer
-    from ingest.trees import LocalTree, StoreTree
+    from ingest.trees import LocalTree, NoTree, StoreTree
 
 _KEPT = 50_000
 """Entries of a listing that are kept to be planned from: some 15 MB."""
@@ -29,7 +29,7 @@ class Downloading:
 
     verb: Verb = "download"
 
-    def __init__(self, source: StoreTree, destination: LocalTree, how: Transfer) -> None:
+    def __init__(self, source: StoreTree, destination: LocalTree | NoTree, how: Transfer) -> None:
         """Make nothing yet, not even the directory."""
         self._source = source
         self._destination = destination
@@ -38,11 +38,11 @@ class Downloading:
     def send(self, sends: Iterator[Send]) -> Iterator[Outcome]:
         """Download each object to the path that its key is, with the object's time."""
         made: list[Outcome] = []
-        with Landing(self._destination.root, overwrite=self._how.overwrite) as landing:
+        with self._destination.landing(overwrite=self._how.overwrite) as landing:
 
             def items() -> Iterator[GetItem]:
                 for send in sends:
-                    if send.target.endswith("/"):
+                    if send.target.endswith("/") and not send.source.size:
                         made.append(_make_directory(landing, send.target))
                     else:
                         yield GetItem(send.source, send.target)
@@ -66,16 +66,21 @@ class Foreseen:
         self,
         source: StoreTree,
         destination: LocalTree,
+        listed: Callable[[str], Iterator[Entry]],
         chosen: Callable[[str], bool],
         *,
         touch: bool,
     ) -> None:
-        """Judge the keys that are ``chosen``. Without ``touch`` nothing is written to find out."""
+        """Judge the keys that are ``chosen``, of those that are ``listed`` after a given one.
+
+        Without ``touch`` nothing is written to find out.
+        """
         self._source = source
         self._root = destination.root
         self._chosen = chosen
         self._paths = PathPlan(probe(self._root, touch=touch), source.prefix)
-        self._listing = iter(source.store.list(source.prefix))
+        self._listed = listed
+        self._listing = listed("")
         self._kept: list[Entry] = []
         self._has_more = False
         self._told: deque[Operation] = deque()
@@ -89,7 +94,7 @@ class Foreseen:
             yield entry
         yield from self._kept
         if self._has_more:
-            yield from self._source.store.list(self._source.prefix, self._kept[-1].key)
+            yield from self._listed(self._kept[-1].key)
 
     def look_ahead(self) -> Iterator[Operation]:
         """Read on to the end, and return what is refused and has not been told yet."""

@@ -127,6 +127,10 @@ class StoreError(IngestError):
     """A store could not do an operation; names operation, store, key and the store's answer."""
 
 
+class DiskError(StoreError):
+    """The file system of this machine refuses to write a file; names it."""
+
+
 class StoreUnreachable(StoreError):
     """Nothing answers where the store should be: no such host, no such port, no way there."""
 

@@ -29,7 +29,7 @@ _OF_EVENTBRIDGE = _EVENTBRIDGE | frozenset(
 )
 _OF_SCHEDULER = frozenset({"execution_id", "attempt"})
 _BY_HAND = ("scheduled_time", "date", "datasets", "limit", "force", "dry_run")
-_MAY_HAVE = f"{', '.join(_BY_HAND)}, or be one of EventBridge's"
+_MAY_HAVE = f"{', '.join(_BY_HAND)}, execution_id, attempt or job, or be one of EventBridge's"
 
 
 @dataclass(frozen=True, slots=True)

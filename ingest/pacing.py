@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SECOND_S = 1.05
 """A second of the rate limit: a little over one, since a server that counts seconds sees requests
@@ -97,3 +103,30 @@ class ByteRate:
             now = time.monotonic()
             self._free_at = max(now, self._free_at) + size / self._bytes_per_s
             return self._free_at - now
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """Return the moment that an HTTP header names; None for what is no date."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - loads slowly, and few need it
+
+    try:
+        moment = parsedate_to_datetime(text or "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for, given as seconds or as a moment.
+
+    Names of ``headers`` are in lower case, or have none.
+    """
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    moment = moment_of(text) if text else None
+    if moment is None:
+        return None
+    # The server's own clock, so that a difference to ours does not count.
+    now = moment_of(headers.get("date")) or datetime.now(UTC)
+    return max((moment - now).total_seconds(), 0.0)

@@ -7,6 +7,7 @@ deletes last, if everything before succeeded.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -23,7 +24,7 @@ from ingest.planning.filters import key_filter
 from ingest.planning.plan import Copy, Deletes, Rules, Side, Skip, Unchanged
 from ingest.planning.plan import Transfer as Send
 from ingest.storage.base import PLAIN
-from ingest.trees import LocalTree, StoreTree
+from ingest.trees import LocalTree, NoTree, StoreTree
 from ingest.uploader import Content, Uploading
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from ingest.operation import Status, Verb
     from ingest.planning.compare import Mode
     from ingest.planning.filters import Rule
+    from ingest.planning.names import Names
     from ingest.planning.plan import Action
-    from ingest.storage.base import Outcome, Transfer
+    from ingest.storage.base import Entry, Outcome, Transfer
 
 Tree = LocalTree | StoreTree
+End = Tree | NoTree
 
 _MOVED_AT_ONCE = 1_000
 
@@ -46,14 +49,16 @@ _MOVED_AT_ONCE = 1_000
 class Options:
     """What a sync is asked for.
 
-    ``compare`` None sends everything, whatever the destination has. ``rules`` choose keys,
-    ``content`` says what objects are written with. ``move`` deletes each source once it is sent.
+    ``compare`` None sends everything, whatever the destination has. ``rules`` choose keys, of
+    ``names`` where these are not None; ``content`` says what objects are written with. ``move``
+    deletes each source once it is sent.
     """
 
     compare: Mode | None = "size-mtime"
     delete: bool = False
     max_delete: int | None = None
     rules: tuple[Rule, ...] = ()
+    names: Names | None = None
     content: Content = field(default_factory=Content)
     move: bool = False
     dry_run: bool = False
@@ -74,7 +79,7 @@ class Mover(Protocol):
 
 
 def sync(
-    source: Tree, destination: Tree, options: Options, how: Transfer = PLAIN
+    source: Tree, destination: End, options: Options, how: Transfer = PLAIN
 ) -> Iterator[Operation]:
     """Yield what is done, as it is done; in a dry run what would be, in order.
 
@@ -87,7 +92,7 @@ def sync(
 
 
 def send_one(
-    source: Tree, destination: Tree, one: Send, options: Options, how: Transfer = PLAIN
+    source: Tree, destination: End, one: Send, options: Options, how: Transfer = PLAIN
 ) -> Iterator[Operation]:
     """Do what ``one`` says, and nothing else; see ``sync`` for the rest."""
     if isinstance(source, StoreTree) and isinstance(destination, StoreTree):
@@ -100,7 +105,7 @@ def send_one(
     return _Sync(source, destination, options, how).operations(iter([action]))
 
 
-def _has(tree: Tree, key: str) -> bool:
+def _has(tree: End, key: str) -> bool:
     try:
         tree.entry(key)
     except BucketNotFound:
@@ -110,17 +115,22 @@ def _has(tree: Tree, key: str) -> bool:
     return True
 
 
-def _mover(source: Tree, destination: Tree, content: Content, how: Transfer) -> Mover:
+def _mover(source: Tree, destination: End, content: Content, how: Transfer) -> Mover:
     if isinstance(source, LocalTree) and isinstance(destination, StoreTree):
         return Uploading(source, destination, content, how)
     if isinstance(source, StoreTree) and isinstance(destination, LocalTree):
         return Downloading(source, destination, how)
+    if isinstance(source, StoreTree) and isinstance(destination, NoTree):
+        # What is dropped is nothing to go on with.
+        how = replace(how, keep_partial=False, keep_cancelled=False)
+        return Downloading(source, destination, how)
     if isinstance(source, StoreTree) and isinstance(destination, StoreTree):
-        return Copying(source, destination, content, how)
+        # What is kept of a file is metadata as any other, and copied as it is.
+        return Copying(source, destination, content, replace(how, preserve=False))
     raise UsageError("one of the two ends should be a store", hint="such as s3://bucket/prefix")
 
 
-def _refuse_overlap(source: Tree, destination: Tree, options: Options) -> None:
+def _refuse_overlap(source: Tree, destination: End, options: Options) -> None:
     """Raise ``UsageError`` where a sync would read what it writes, or delete what it reads."""
     if not isinstance(source, StoreTree) or not isinstance(destination, StoreTree):
         return
@@ -138,13 +148,13 @@ def _is_one_bucket(one: StoreTree, other: StoreTree) -> bool:
 class _Sync:
     """One sync under way."""
 
-    def __init__(self, source: Tree, destination: Tree, options: Options, how: Transfer) -> None:
+    def __init__(self, source: Tree, destination: End, options: Options, how: Transfer) -> None:
         self._source = source
         self._destination = destination
         self._options = options
         self._how = how
         self._mover = _mover(source, destination, options.content, how)
-        self._chosen = key_filter(options.rules)
+        self._chosen = key_filter(options.rules, options.names)
         self._foreseen = self._foresee()
         self._failures = 0
         self._aside: deque[Operation] = deque()
@@ -193,14 +203,17 @@ class _Sync:
         source, destination = self._source, self._destination
         if isinstance(source, StoreTree) and isinstance(destination, LocalTree):
             touch = not self._options.dry_run
-            return Foreseen(source, destination, self._chosen, touch=touch)
+            listed = functools.partial(self._listed, source)
+            return Foreseen(source, destination, listed, self._chosen, touch=touch)
         return None
 
     # What is planned
 
     def _plan(self) -> Iterator[Action]:
         mode, same = self._options.compare, None
-        if mode is not None:
+        if mode == "size-mtime" and self._how.preserve and isinstance(self._destination, LocalTree):
+            mode = "checksum"  # a time that was given back says nothing of its object's
+        if mode is not None and not isinstance(self._destination, NoTree):
             same = same_content(self._source, self._destination, self._how.threads)
         rules = Rules(
             compare_by(mode or "size", same),
@@ -219,26 +232,51 @@ class _Sync:
 
     def _sides(self) -> tuple[Side, Side]:
         source, rules = self._source, self._options.rules
-        here = source.side(self._report, rules) if isinstance(source, LocalTree) else source.side()
-        if self._foreseen:
-            here = replace(here, entries=self._foreseen)
-        if self._options.compare is None and self._how.overwrite:
+        if isinstance(source, LocalTree):
+            here = source.side(self._report, rules, self._options.names)
+        else:
+            here = replace(source.side(), entries=self._foreseen or self._listed(source))
+        if not self._looks:
             return here, self._nothing()
         if isinstance(self._destination, LocalTree):
             # What a link leads to is outside, where nothing is written and nothing deleted.
             tree = replace(self._destination, follow_symlinks=False)
-            there = tree.side(self._report, rules, may_be_missing=True)
+            there = tree.side(self._report_of_destination, rules, may_be_missing=True)
             # Without hashes nothing is copied: files are read as fast as they would be hashed.
             return here, Side(there.entries, is_tree=True)
-        return here, self._destination.side()
+        there = self._destination.side()
+        # A copy would have the times and permissions of another file.
+        is_own = self._how.preserve and isinstance(source, LocalTree)
+        return here, replace(there, hash_of=None) if is_own else there
+
+    @property
+    def _looks(self) -> bool:
+        """Whether what is in the destination matters."""
+        return self._options.compare is not None or not self._how.overwrite
+
+    def _listed(self, source: StoreTree, after: str = "") -> Iterator[Entry]:
+        """Yield the objects of the source after a key: those of the names, where there are any."""
+        names = self._options.names
+        if names is None:
+            return source.store.list(source.prefix, after)
+        chosen = filter(
+            key_filter(self._options.rules), names.after(after.removeprefix(source.prefix))
+        )
+        # What is listed again was reported the first time.
+        return source.named(chosen, self._report if not after else lambda _: None)
 
     def _nothing(self) -> Side:
-        if isinstance(self._destination, LocalTree):
-            return Side((), is_tree=True)
-        return Side((), self._destination.prefix)
+        if isinstance(self._destination, StoreTree):
+            return Side((), self._destination.prefix)
+        return Side((), is_tree=isinstance(self._destination, LocalTree))
 
     def _report(self, problem: Problem) -> None:
         self._aside.append(from_problem(problem))
+
+    def _report_of_destination(self, problem: Problem) -> None:
+        # A link that is there is nothing that was to be transferred.
+        if problem.failed:
+            self._report(problem)
 
     def _planned(self, action: Action) -> Iterator[Operation]:
         if isinstance(action, Send | Copy):
@@ -341,7 +379,9 @@ class _Sync:
             origin = self._destination.shown(action.origin)
             return Operation("copy", target, origin, entry.size, status, "same content", error)
         source = self._source.shown(entry.key)
-        return Operation(self._mover.verb, target, source, entry.size, status, action.reason, error)
+        # Where nobody looked, nobody knows whether it is new.
+        reason = action.reason if self._looks else ""
+        return Operation(self._mover.verb, target, source, entry.size, status, reason, error)
 
     def _kept(self, action: Send | Copy | Skip) -> Operation:
         target = self._destination.shown(action.target)

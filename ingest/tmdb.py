@@ -23,8 +23,6 @@ import threading
 from collections import Counter
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -40,12 +38,13 @@ from ingest.errors import (
     TmdbUnavailable,
     UnknownParameter,
 )
-from ingest.pacing import Backoff, Deadline, RateLimit
+from ingest.pacing import Backoff, Deadline, RateLimit, moment_of, retry_after_s
 from ingest.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
+    from datetime import datetime
 
     from ingest.signin import SignIn, SignIns
 
@@ -292,7 +291,7 @@ class Tmdb:
             return _parse(outcome, sign_in)
         what = _describe(outcome, sign_in)
         if outcome.status in _RETRIED_STATUSES:
-            return _Setback(what, _retry_after_s(outcome.headers))
+            return _Setback(what, retry_after_s(outcome.headers))
         if outcome.status == HTTPStatus.UNAUTHORIZED:
             refusal = CredentialsRefused(f"{url}: {what}", hint=sign_in.hint)
             self._sign_ins.replace(sign_in, refusal)
@@ -358,7 +357,7 @@ def _parse(received: _Received, sign_in: SignIn) -> Answer | _Setback:
         body=body,
         etag=sign_in.hide(etag) if etag is not None else None,
         age_s=int(age) if re.fullmatch("[0-9]{1,9}", age) else None,
-        made_at=_http_date(received.headers.get("Date")),
+        made_at=moment_of(received.headers.get("Date")),
     )
 
 
@@ -368,27 +367,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(text)
     return number
-
-
-def _http_date(text: str | None) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text or "")
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for, given as seconds or as a moment."""
-    text = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return float(text)
-    moment = _http_date(text)
-    if moment is None:
-        return None
-    # The server's own clock, so that a difference to ours does not count.
-    now = _http_date(headers.get("Date")) or datetime.now(UTC)
-    return max((moment - now).total_seconds(), 0.0)
 
 
 def _describe_failure(error: OSError | urllib3.exceptions.HTTPError) -> str:

@@ -99,12 +99,16 @@ def command_environment(server: S3Server, endpoint_url: str | None = None) -> di
 
 
 def program(
-    server: S3Server, *arguments: str | Path, endpoint_url: str | None = None
+    server: S3Server,
+    *arguments: str | Path,
+    endpoint_url: str | None = None,
+    stdin: int | None = None,
 ) -> subprocess.Popen[str]:
     """Start ``python -m ingest ARGUMENTS``, which heeds Ctrl-C wherever it is started from."""
     return subprocess.Popen(
         ["env", "--default-signal=INT", sys.executable, "-m", "ingest", *arguments],
         env=child_environment(command_environment(server, endpoint_url)),
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -54,6 +54,9 @@ def asking() -> Iterator[Callable[[Callable[[Asked], Told]], Api]]:
 ODD_KEYS = ["a//b", "/a", "a/", "./a", "a/../b", "a b+c%20&=?#", "ü/日本", "a\x01\t\x7f", "'\"<>"]
 
 
+NOW, IN_10_S = "Fri, 20 Nov 2026 06:00:00 GMT", "Fri, 20 Nov 2026 06:00:10 GMT"
+
+
 @pytest.mark.parametrize("key", ODD_KEYS)
 def test_keys_are_exact(moto_server: S3Server, key: str) -> None:
     store = store_of(moto_server)
@@ -107,6 +110,7 @@ def test_credentials_are_asked_for_each_time(
         (Told(429, "", {"Retry-After": "7"}), StoreError, "HTTP 429", (True, 7.0)),
         (Told(429, "", {"Retry-After": "86400"}), StoreError, "HTTP 429", (True, 60.0)),
         (Told(429, "", {"Retry-After": "tomorrow"}), StoreError, "HTTP 429", (True, 0.0)),
+        (Told(503, "", {"Retry-After": IN_10_S, "Date": NOW}), StoreError, "HTTP 503", (True, 10)),
         (
             refusal(301, "PermanentRedirect", more="<Region>eu-west-1</Region>"),
             StoreError,

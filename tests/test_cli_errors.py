@@ -232,12 +232,20 @@ def test_an_empty_source_is_nothing_to_do_and_deletes_nothing(
         ["upload", "empty", store.url],
         ["sync", "empty", store.url],
         ["download", f"{store.url}/nothing/", "made"],
-        ["sync", f"{store.url}/nothing", "made"],
-        ["cp", "--recursive", f"{store.url}/nothing", "made"],
+        ["sync", f"{store.url}/nothing/", "made"],
+        ["cp", "--recursive", f"{store.url}/nothing/", "made"],
     ):
         told = command(server, *words)
         assert (told.exit_code, told.stdout) == (0, "")
         assert "nothing to do" in told.stderr
+    for words in (
+        ["sync", f"{store.url}/nothing", "made"],
+        ["cp", "--recursive", f"{store.url}/nothing", f"{store.url}/other"],
+        ["mv", "--recursive", f"{store.url}/nothing", "made"],
+    ):
+        told = command(server, *words)
+        assert (told.exit_code, told.stdout) == (4, "")
+        assert f"there is nothing at {store.url}/nothing" in told.stderr
     for words in (
         ["sync", "--delete", "empty", store.url],
         ["sync", "--delete", f"{store.url}/nothing", str(here)],

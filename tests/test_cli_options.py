@@ -195,3 +195,28 @@ def test_without_arguments_what_is_missing_in_the_environment_is_named(
     some = command(moto_server, verb, **{bucket: "bucket"})
     assert (some.exit_code, bucket in some.stderr) == (2, False)
     assert command(moto_server, verb, "one").exit_code == 2
+
+
+@pytest.mark.parametrize("more", [[], ["--fail-fast"]])
+@pytest.mark.parametrize("verb", ["upload", "download"])
+def test_one_that_fails_keeps_the_others_from_going_only_where_that_is_asked(
+    moto_server: S3Server, tmp_path: Path, verb: str, more: list[str]
+) -> None:
+    store, here = store_of(moto_server), tmp_path / "here"
+    names = [f"{number:03}" for number in range(300)]
+    if verb == "upload":
+        write(here, dict.fromkeys(names, b"1"))
+        (here / "000").unlink()
+        (here / "000").symlink_to("nowhere")
+        words = [str(here), store.url, "--follow-symlinks"]
+    else:
+        fill(store, {"000": b"1"}, sha256="0" * 64)
+        fill(store, dict.fromkeys(names[1:], b"1"))
+        words = [store.url, str(here)]
+    done = command(moto_server, verb, *words, "--concurrency", "1", *more)
+    arrived = contents(store) if verb == "upload" else files(here)
+    assert done.exit_code == 1
+    assert "000" in done.stderr
+    assert done.stderr.count("failed: ") == 1
+    assert (len(arrived) < 200) if more else (set(names[1:]) <= arrived.keys())
+    assert not any(name.endswith(".partial") for name in arrived)

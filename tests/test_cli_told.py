@@ -195,7 +195,7 @@ def test_on_a_terminal_what_is_not_done_has_a_line_of_its_own(
     write(here, {name: b""})
     _, shown = on_terminal(moto_server, "upload", here, store.url, "--dry-run")
     lines = shown.replace("\r", "\n").splitlines()
-    assert f"would upload {here}/{name} -> {store.url}/{name} (new)" in lines
+    assert f"would upload {here}/{name} -> {store.url}/{name}" in lines
     assert any(line.startswith("skipped: link") for line in lines)
 
 

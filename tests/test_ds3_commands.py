@@ -55,7 +55,7 @@ def test_a_directory_goes_up_and_comes_down(
     up = told(pearl, "upload", f"{here}{end}", f"ds3://{bucket}/to{end}")
     assert up.exit_code == 0, up.stderr
     assert pearl.contents(bucket) == placed("to/", FILES)
-    assert f"upload {here}/a.txt -> ds3://{bucket}/to/a.txt (new)" in up.stdout
+    assert f"upload {here}/a.txt -> ds3://{bucket}/to/a.txt" in up.stdout
     assert "4 uploaded" in up.stderr
     down = told(pearl, "download", f"ds3://{bucket}/to{end}", tmp_path / "made")
     assert down.exit_code == 0, down.stderr
@@ -257,6 +257,31 @@ def test_verify_compares_objects_of_one_blob_and_of_many(
     assert differ.stderr.count("the contents differ") == 2
 
 
+@pytest.mark.parametrize("kind", ["MD5", "CRC_32", "SHA_256"])
+def test_verify_compares_two_buckets_by_the_checksums_of_their_blobs(
+    pearl: Blackpearl, here: Path, kind: str
+) -> None:
+    one, other = (pearl.new_bucket(checksum_type=kind) for _ in range(2))
+    for bucket in (one, other):
+        assert told(pearl, "upload", here, f"ds3://{bucket}").exit_code == 0
+    same = told(pearl, "verify", f"ds3://{one}", f"ds3://{other}")
+    assert (same.exit_code, same.stderr.startswith("4 verified")) == (0, True), same.stderr
+    assert told(pearl, "rm", f"ds3://{other}/ é+%20'\"").exit_code == 0
+    pearl.put(other, " é+%20'\"", b"x" * 34 + b"y")
+    differ = told(pearl, "verify", f"ds3://{one}", f"ds3://{other}")
+    assert (differ.exit_code, differ.stderr.count("the contents differ")) == (1, 1)
+
+
+def test_blobs_of_other_checksums_or_sizes_cannot_be_compared(
+    pearl: Blackpearl, here: Path
+) -> None:
+    one, other = pearl.new_bucket(checksum_type="MD5"), pearl.new_bucket(checksum_type="CRC_32")
+    for bucket in (one, other):
+        assert told(pearl, "upload", here, f"ds3://{bucket}").exit_code == 0
+    unlike = told(pearl, "verify", f"ds3://{one}", f"ds3://{other}")
+    assert (unlike.exit_code, unlike.stdout.count("no hash to compare")) == (0, 1)
+
+
 # Deleting
 
 
@@ -323,7 +348,7 @@ def test_a_dry_run_touches_nothing(pearl: Blackpearl, here: Path, verb: str) -> 
     bucket = pearl.new_bucket()
     shown = told(pearl, *verb.split(), here, f"ds3://{bucket}", "--dry-run")
     assert shown.exit_code == 0
-    assert f"would upload {here}/a.txt -> ds3://{bucket}/a.txt (new)" in shown.stdout
+    assert f"would upload {here}/a.txt -> ds3://{bucket}/a.txt" in shown.stdout
     assert not [each for each in pearl.requests if each.method not in {"GET", "HEAD"}]
     assert files(here) == FILES
 

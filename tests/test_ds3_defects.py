@@ -7,6 +7,7 @@ name; and of what a better client has to do, which ``ABILITIES`` maps to tests.
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import re
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blackpearl import Blackpearl
+from faultproxy import Answer, Rule
 from pearls import told
 from stores import OLD, write
 from support import REPOSITORY
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TESTS = REPOSITORY / "tests"
+ON_BOTH = ("discard", "files_from", "preserve")
+"""Tests of what ``s3://`` has as well."""
 
 DEFECTS = {
     "S-D01": "a longer file that was there is not truncated, and written in place",
@@ -109,6 +113,12 @@ ABILITIES = {
     "sync by time and size": """
         test_a_second_sync_has_nothing_to_do_in_either_direction
         test_what_is_newer_is_sent_and_what_is_older_is_not""",
+    "content that is read and dropped": """
+        test_a_tape_is_read_blob_by_blob test_a_tape_that_has_other_bytes_is_told""",
+    "a list of names": """
+        test_a_list_goes_to_a_blackpearl_and_comes_back test_names_come_from_standard_input""",
+    "an end with the first failure, where that is asked for": """
+        test_the_first_failure_ends_a_transfer_where_that_is_asked_for""",
 }
 
 
@@ -121,7 +131,8 @@ def pearl() -> Iterator[Blackpearl]:
 def those_there_are() -> dict[str, str]:
     """Every test of the Spectra store, and of the commands on it, with its docstring."""
     found = {}
-    for path in (*TESTS.glob("test_spectra_*.py"), *TESTS.glob("test_ds3_*.py")):
+    paths = (TESTS.glob(f"test_{name}.py") for name in ("spectra_*", "ds3_*", *ON_BOTH))
+    for path in itertools.chain(*paths):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 found[node.name] = ast.get_docstring(node) or ""
@@ -149,6 +160,21 @@ def test_as_many_chunks_are_asked_for_as_there_are_threads(
     assert told(pearl, "upload", here, f"ds3://{pearl.new_bucket()}", *words).exit_code == 0
     first, *_ = pearl.seen("GET", "/_rest_/job_chunk")
     assert "preferred_number_of_chunks=3" in first.query
+
+
+@pytest.mark.parametrize("more", [[], ["--fail-fast"]])
+def test_the_first_failure_ends_a_transfer_where_that_is_asked_for(
+    pearl: Blackpearl, tmp_path: Path, more: list[str]
+) -> None:
+    bucket = pearl.new_bucket()
+    names = [f"{number:03}" for number in range(60)]
+    here = write(tmp_path / "here", dict.fromkeys(names, b"1"))
+    pearl.rules.append(Rule(Answer(400, "InvalidArgument", "No."), "PUT", f"/{bucket}/000"))
+    words = ("--concurrency", "1", *more)
+    done = told(pearl, "upload", here, f"ds3://{bucket}", *words)
+    assert (done.exit_code, done.stderr.count("failed: ")) == (1, 1)
+    assert (len(pearl.contents(bucket)) < 30) == bool(more)
+    assert all(job.status == "COMPLETED" for job in pearl.jobs)  # what is left of it was ended
 
 
 def test_what_is_newer_is_sent_and_what_is_older_is_not(pearl: Blackpearl, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         ("upload . s3://bucket --priority HIGH", "--priority is not for s3://"),
         ("upload . s3://bucket --job-name mine", "--job-name is not for s3://"),
         ("upload . ds3://bucket --priority SOON", "should be one of CRITICAL, URGENT, HIGH"),
-        ("tapes s3://bucket", "s3:// has no jobs"),
+        ("tapes s3://bucket", "s3:// has neither jobs nor tapes"),
         ("ls ds3:///a", "should be a path or a URL such as"),
         ("ls ds4://bucket", "should be a path or a URL such as"),
         ("mb ds3://", "should be a path or a URL such as"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingest.errors import StoreError
+from ingest.files.attributes import Attributes
 from ingest.files.landing import Landing
 from landings import MTIME, fail_with, finish, open_files, partials, run, tree
 
@@ -26,7 +27,7 @@ def test_a_file_lands_whole_with_its_time_and_the_umasks_permissions(tmp_path: P
     before, umask = open_files(), os.umask(0o027)
     try:
         with Landing(tmp_path / "new" / "target") as landing:
-            assert landing.write("a/b/c.bin", b"content", mtime_ns=MTIME)
+            assert landing.write("a/b/c.bin", b"content", attributes=Attributes(MTIME))
             assert landing.write("empty", b"")
     finally:
         os.umask(umask)
@@ -226,7 +227,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(
         fail = fail_with(code)
         monkeypatch.setattr(os, call, lambda *a, **k: (close(a[0]), fail(*a, **k)))
         with pytest.raises(StoreError) as caught:
-            landing.write("a", b"new", mtime_ns=MTIME)
+            landing.write("a", b"new", attributes=Attributes(MTIME))
         monkeypatch.undo()
     assert str(caught.value) == f"cannot write {str(tmp_path / 'a')!r}: {os.strerror(code)}"
     assert tree(tmp_path) == {"a": b"old"}
@@ -257,13 +258,13 @@ def test_a_partial_file_that_another_run_removed_is_written_again(
 
     monkeypatch.setattr(os, "utime", remove)
     with Landing(tmp_path) as landing:
-        landing.write("d/a", b"new", mtime_ns=MTIME)
+        landing.write("d/a", b"new", attributes=Attributes(MTIME))
         assert tree(tmp_path) == {"d/a": b"new"}
         (tmp_path / "d").rename(tmp_path / "e")
         (tmp_path / "e" / "a").unlink()
         (tmp_path / "e").rmdir()
         with pytest.raises(StoreError, match="No such file or directory"):
-            landing.write("d/a", b"new", mtime_ns=MTIME)
+            landing.write("d/a", b"new", attributes=Attributes(MTIME))
 
 
 def test_a_full_disk_midway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +329,7 @@ def test_what_must_last_is_on_the_disk_before_it_has_its_name(
     for sync in (True, False):
         with Landing(tmp_path / str(sync), sync=sync) as landing:
             calls.clear()
-            landing.write("a/b", b"1", mtime_ns=MTIME)
+            landing.write("a/b", b"1", attributes=Attributes(MTIME))
         expected = ["mkdir", "fsync", "fsync", "rename", "fsync"]
         assert calls == expected if sync else ["mkdir", "rename"]
 
@@ -350,7 +351,7 @@ def test_what_exists_is_left_alone(tmp_path: Path) -> None:
     with Landing(tmp_path, overwrite=False) as landing:
         assert not landing.write("a", b"new")
         assert not landing.write("link", b"new")
-        assert landing.write("b", b"new", mtime_ns=MTIME)
+        assert landing.write("b", b"new", attributes=Attributes(MTIME))
         for name, landed in (("a", False), ("c", True)):
             with landing.open(name, 3, part_size=2, identity="e") as partial:
                 assert finish(partial, b"new") is landed

@@ -14,6 +14,7 @@ import pytest
 
 from ingest.errors import StoreError
 from ingest.files import landing as module
+from ingest.files.attributes import Attributes
 from ingest.files.landing import Landing
 from landings import MTIME, finish, open_files, partials, run, tree
 
@@ -31,10 +32,11 @@ def begin(landing: Landing, content: bytes, parts: int, identity: str | None = "
 
 def test_parts_land_in_any_order_and_from_any_thread(tmp_path: Path) -> None:
     content, before = os.urandom(1_000_003), open_files()
+    options = {"part_size": 65_536, "identity": "e", "attributes": Attributes(MTIME)}
     with (
         Landing(tmp_path) as landing,
         ThreadPoolExecutor(8) as workers,
-        landing.open("new/a", len(content), part_size=65_536, identity="e") as partial,
+        landing.open("new/a", len(content), **options) as partial,
     ):
 
         def write(number: int) -> None:
@@ -44,7 +46,7 @@ def test_parts_land_in_any_order_and_from_any_thread(tmp_path: Path) -> None:
 
         list(workers.map(write, reversed(range(16))))
         assert not (tmp_path / "new" / "a").exists()
-        assert partial.commit(mtime_ns=MTIME)
+        assert partial.commit()
     assert tree(tmp_path) == {"new/a": content}
     assert (tmp_path / "new/a").stat().st_mtime_ns == MTIME
     assert open_files() == before

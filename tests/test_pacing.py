@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from email.utils import formatdate
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import pacing
-from ingest.pacing import Backoff, Deadline, RateLimit
+from ingest.pacing import Backoff, Deadline, RateLimit, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,3 +143,42 @@ def test_a_deadline_counts_down_past_zero(seconds: float, passed: float) -> None
         deadline = Deadline(seconds)
         clock.now += passed
         assert deadline.remaining_s() == pytest.approx(seconds - passed, abs=1e-6)
+
+
+# What a server asks for
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "0"}, 0),
+        (
+            {
+                "retry-after": "Fri, 20 Nov 2026 06:01:30 GMT",
+                "date": "Fri, 20 Nov 2026 06:00:00 GMT",
+            },
+            90,
+        ),
+        (
+            {
+                "retry-after": "Fri, 20 Nov 2026 05:00:00 GMT",
+                "date": "Fri, 20 Nov 2026 06:00:00 GMT",
+            },
+            0,
+        ),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": ""}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers) == seconds
+
+
+def test_a_moment_is_of_this_clock_where_the_server_tells_none() -> None:
+    assert retry_after_s({"retry-after": "Fri, 20 Nov 2020 05:16:34 GMT"}) == 0.0
+    later = retry_after_s({"retry-after": formatdate(4e9, usegmt=True)})
+    assert later is not None
+    assert later > 1e6

@@ -46,6 +46,9 @@ def test_the_examples_show_what_the_command_tells(rclone_server: S3Server, tmp_p
         if words[0] == "rm":
             Path(words[1]).unlink()
             continue
+        if words[0] == "echo":
+            Path(words[3]).write_text(f"{words[1]}\n")
+            continue
         told = command(rclone_server, *words[1:], AWS_REGION="us-east-1")
         lines = [plain(each, rclone_server.endpoint_url) for each in told.output.splitlines()]
         expected = [plain(each, "http://127.0.0.1:9000") for each in shown]

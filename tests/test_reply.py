@@ -98,6 +98,8 @@ def test_what_only_says_to_wait_is_passed_over() -> None:
     found = reply(early + OK + b"Content-Length: 1\r\n\r\nx")
     assert (found.status, found.read(9)) == (200, b"x")
     assert "link" not in found.headers
+    with pytest.raises(Unreachable, match="again and again"):
+        reply(b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000 + OK + b"\r\n")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +12,7 @@ from ingest.errors import CredentialsRefused, IngestError, NotFound, StoreError
 from ingest.storage.base import Transfer
 from ingest.storage.spectra import appliance
 from ingest.storage.spectra.jobs import JobOptions, Wanted
-from ingest.storage.spectra.patience import Passing, Patience, Stop, after_s, retried
+from ingest.storage.spectra.patience import Passing, Patience, Stop, retried
 from ingest.storage.spectra.place import Place
 from ingest.storage.spectra.store import SpectraStore
 from ingest.storage.spectra.wire import Appliance, Wire
@@ -175,20 +174,6 @@ def test_once_stopped_nothing_is_begun_anew() -> None:
 
     with pytest.raises(StoreError, match="stopped"):
         retried(work, AT_ONCE, stop)
-
-
-@pytest.mark.parametrize(
-    ("said", "seconds"), [("123", 123.0), ("0", 0.0), ("", None), ("soon", None), ("-5", None)]
-)
-def test_retry_after_is_read(said: str, seconds: float | None) -> None:
-    assert after_s({"retry-after": said} if said else {}) == seconds
-
-
-def test_retry_after_may_be_a_moment() -> None:
-    assert after_s({"retry-after": "Fri, 20 Nov 2020 05:16:34 GMT"}) == 0.0
-    later = after_s({"retry-after": formatdate(4e9, usegmt=True)})
-    assert later is not None
-    assert later > 1e6
 
 
 # The appliance as a whole

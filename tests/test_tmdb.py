@@ -306,35 +306,6 @@ def test_a_wait_beyond_the_deadline_is_not_begun(
     assert len(sandbox.requests) == 1
 
 
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"Retry-After": "7"}, 7),
-        ({"Retry-After": "0"}, 0),
-        (
-            {
-                "Retry-After": "Fri, 20 Nov 2026 06:01:30 GMT",
-                "Date": "Fri, 20 Nov 2026 06:00:00 GMT",
-            },
-            90,
-        ),
-        (
-            {
-                "Retry-After": "Fri, 20 Nov 2026 05:00:00 GMT",
-                "Date": "Fri, 20 Nov 2026 06:00:00 GMT",
-            },
-            0,
-        ),
-        ({"Retry-After": "soon"}, None),
-        ({"Retry-After": "-5"}, None),
-        ({"Retry-After": ""}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
-    assert tmdb_module._retry_after_s(headers) == seconds
-
-
 # Rate, connections and deadline
 
 

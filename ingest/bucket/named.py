@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ingest.files.scan import Problem
     from ingest.planning.filters import Rule
+    from ingest.planning.names import Names
 
     LocalPath = str | bytes | os.PathLike[str]
 
@@ -42,6 +43,7 @@ class FileSet(LocalTree):
         self,
         report: Callable[[Problem], None],  # noqa: ARG002 - what is named is there, or an error
         rules: tuple[Rule, ...] = (),  # noqa: ARG002 - the plan applies them
+        names: Names | None = None,  # noqa: ARG002 - as above
         *,
         may_be_missing: bool = False,  # noqa: ARG002 - as above
     ) -> Side:

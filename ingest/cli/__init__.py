@@ -30,6 +30,10 @@ def main() -> None:
         from ingest.cli.group import cli
 
         cli(prog_name="ingest")
+    except OSError as error:  # of stdout, where a command tells of itself
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.write(f"error: cannot use stdout: {error.strerror or error}\n")
+        sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
             # Python may die of the signal instead, after an import that it cut short.

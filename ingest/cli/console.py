@@ -74,9 +74,10 @@ class Tally:
                     return kind.exit_code
         return EXIT_SOME_FAILED
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the summary as the last line of ``--json``."""
+    def as_json(self, ended_by: IngestError | None = None) -> dict[str, Any]:
+        """Return the summary as the last line of ``--json``, with what ended the whole."""
         seconds = time.monotonic() - self.started
+        error = {"error": str(ended_by)} if ended_by else {}
         return {
             "summary": {
                 **{status: self.by_status[status] for status in ("done", "skipped", "failed")},
@@ -84,6 +85,7 @@ class Tally:
                 "operations": dict(self.by_verb),
                 "bytes": self.size,
                 "seconds": round(seconds, 3),
+                **error,
             }
         }
 
@@ -138,21 +140,17 @@ class Reporter:
     def show(self, operations: Iterable[Operation], sizes: Iterator[int]) -> int:
         """Show ``operations`` as they are done, then a summary; return the exit code.
 
+        What ends the whole is raised, without a summary.
         ``sizes`` yields how many bytes there are, growing, for the time that is left. It is read
         only where that is shown.
         """
         with self._live or nullcontext() as live:
             if live:
                 live.expect(sizes)
-            try:
-                for operation in operations:
-                    self._count(operation)
-                    if live:
-                        live.count()
-            except IngestError:
-                if self._as_json:
-                    self.summary()
-                raise
+            for operation in operations:
+                self._count(operation)
+                if live:
+                    live.count()
         self.summary()
         return self.tally.exit_code
 

@@ -30,7 +30,11 @@ def run(**values: Any) -> None:
     """Land today's movies and series of TMDB in the raw zone of the lake."""
     from ingest.here import run_here
 
-    given = {name: value for name, value in values.items() if value not in (None, (), False)}
+    given = {
+        name: value
+        for name, value in values.items()
+        if value is not None and value is not False and value != ()
+    }
     if "datasets" in given:
         given["datasets"] = list(given["datasets"])
     sys.exit(run_here(lambda: given))

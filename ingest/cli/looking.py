@@ -13,6 +13,7 @@ from ingest.cli.options import Command, asked, connection_options, output_option
 from ingest.cli.running import is_file, named, run, tree_of
 from ingest.errors import NotFound, UsageError
 from ingest.location import parse, parse_service, parse_url
+from ingest.planning.filters import key_filter
 from ingest.storage.services import S3
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def rm(ctx: click.Context, /, url: str, recursive: bool, **values: Any) -> None:
         store, dry_run = call.store(where), values["dry_run"]
         if recursive:
             return remove(store, where.directory, call.rules(), how, dry_run=dry_run)
+        if not key_filter(call.rules())(where.name):
+            return iter(())
         return remove_one(store, where.key, how, dry_run=dry_run)
 
     run(ctx, values, operations)
@@ -139,6 +142,8 @@ def verify(ctx: click.Context, /, source: str, destination: str, **values: Any) 
     def operations(call: Asked, how: Transfer) -> Iterator[Operation]:
         if is_file(call, start):
             here, key = named(call, start)
+            if not key_filter(call.rules())(key.rpartition("/")[2]):
+                return iter(())
             return compare_one(here, key, *named(call, end, key.rpartition("/")[2]))
         return compare(tree_of(call, start), tree_of(call, end), call.rules(), how)
 

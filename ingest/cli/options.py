@@ -17,6 +17,7 @@ from ingest.cli.interrupts import interruptible
 from ingest.cli.text import printable
 from ingest.errors import IngestError, UsageError
 from ingest.planning.filters import Rule
+from ingest.planning.names import read_names
 from ingest.storage.providers import names
 from ingest.storage.services import JOB_SCHEMES, S3
 
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ingest.location import ObjectUrl
+    from ingest.planning.names import Names
     from ingest.storage.base import Store, Transfer
     from ingest.storage.connection import Clients
     from ingest.storage.services import JobService, Service
     from ingest.uploader import Content
 
+TALLY = "ingest.tally"
+"""What a command's context has what was done so far under."""
 _ASKED, _ORDER = "ingest.asked", "ingest.order"
 _STYLES = {"path": True, "virtual": False}
 # What a header of HTTP can carry.
@@ -59,7 +63,11 @@ class Command(click.Command):
             with interruptible(cancel):
                 try:
                     result = super().invoke(ctx)
-                except (IngestError, click.exceptions.Exit):
+                except (IngestError, click.exceptions.Exit) as end:
+                    if isinstance(end, IngestError) and ctx.params.get("as_json"):
+                        from ingest.cli.console import Tally, write_json
+
+                        write_json(ctx.meta.get(TALLY, Tally()).as_json(end))
                     sys.stdout.flush()
                     raise
                 sys.stdout.flush()
@@ -129,7 +137,8 @@ pace_options = _stack(
     click.option(
         "--keep-partial/--no-keep-partial",
         default=None,
-        help="What of a large file is there after a failure; kept by default, to go on from.",
+        help="What of a large file is there after a failure; kept by default, to go on from, "
+        "but of a download not after Ctrl-C.",
     ),
 )
 
@@ -140,11 +149,17 @@ transfer_options = _stack(
     click.option("--include", multiple=True, metavar="GLOB", help="Last match wins, see docs."),
     click.option("--exclude", multiple=True, metavar="GLOB", help="Of keys below the directory."),
     pace_options,
+    click.option("--fail-fast", is_flag=True, help="End with the first failure."),
     click.option("--follow-symlinks", is_flag=True, help="By default they are skipped, and told."),
     click.option("--empty-dirs", is_flag=True, help="Also directories that have no file."),
     click.option("--no-overwrite", is_flag=True, help="Leave what is there already."),
     click.option("--content-type", metavar="TYPE", help="By default the name's ending tells."),
     click.option("--metadata", multiple=True, metavar="NAME=VALUE", help="Of each object."),
+    click.option(
+        "--preserve",
+        is_flag=True,
+        help="Keep times, permissions and owner of files as metadata; give them back to files.",
+    ),
     click.option("--storage-class", metavar="CLASS"),
     click.option("--sse", type=click.Choice(["AES256", "aws:kms", "aws:kms:dsse"])),
     click.option("--sse-kms-key-id", metavar="ID"),
@@ -187,7 +202,7 @@ class Asked:
         from ingest.storage.services import open_service
 
         if where.scheme not in JOB_SCHEMES:
-            raise UsageError(f"{where.scheme}:// has no jobs")
+            raise UsageError(f"{where.scheme}:// has neither jobs nor tapes")
         if where.scheme not in self._services:
             job_name, priority = (self.values.get(name) for name in _MAKES_JOBS)
             made = open_service(where.scheme, job_name=job_name, priority=priority)
@@ -213,6 +228,16 @@ class Asked:
         """Return --include and --exclude in the order in which they were given."""
         given = {name: iter(self.values[name]) for name in ("include", "exclude")}
         return tuple(Rule(name == "include", next(given[name])) for name in self.order)
+
+    def names(self, *, of_files: bool) -> Names | None:
+        """Return the names of --files-from; None without it. Raises ``UsageError``."""
+        file = self.values["files_from"]
+        if file is None:
+            return None
+        try:
+            return read_names(file.read(), of_files=of_files)
+        except OSError as error:
+            raise UsageError(f"cannot read {file.name}: {error.strerror or error}") from None
 
     def content(self) -> Content:
         """Return what objects are written with."""
@@ -247,6 +272,7 @@ class Asked:
             overwrite=not self.values.get("no_overwrite"),
             keep_partial=self.values["keep_partial"] is not False,
             keep_cancelled=self.values["keep_partial"] is True,
+            preserve=bool(self.values.get("preserve")),
             moved=moved,
             pace=pace,
             cancelled=cancelled,

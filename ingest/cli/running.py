@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ingest.cli import INTERRUPTED, briefly
-from ingest.cli.options import Asked, asked
+from ingest.cli.options import TALLY, Asked, asked
 from ingest.errors import BucketNotFound, IngestError, NotFound
 from ingest.location import LocalPath, ObjectUrl
 from ingest.planning.filters import key_filter
@@ -78,14 +78,28 @@ def run(
 
     call = asked(ctx, values)
     reporter = Reporter(as_json=values["as_json"], quiet=values["quiet"])
+    ctx.meta[TALLY] = reporter.tally
     try:
         done = operations(call, call.transfer(reporter.moved))
+        if values.get("fail_fast"):
+            done = _to_the_first_failure(done, call.cancelled)
         code = _shown(reporter, done, sizes(call), call.cancelled)
     except KeyboardInterrupt:
         briefly(reporter.interrupted)
         # Not sys.exit: that would wait for the threads whose parts are on their way.
         os._exit(INTERRUPTED)
     ctx.exit(code)
+
+
+def _to_the_first_failure(
+    operations: Iterator[Operation], cancelled: threading.Event
+) -> Iterator[Operation]:
+    """Yield ``operations`` until one has failed; end what is under way then."""
+    for operation in operations:
+        yield operation
+        if operation.status == "failed":
+            cancelled.set()
+            return
 
 
 def _shown(

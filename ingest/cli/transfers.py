@@ -11,6 +11,7 @@ from ingest.cli.options import Asked, Command, asked, transfer_options
 from ingest.cli.running import bytes_in, is_file, named, run, tree_of
 from ingest.errors import BucketNotFound, NotFound, UsageError
 from ingest.location import LocalPath, parse, parse_url
+from ingest.planning.filters import key_filter
 from ingest.settings.stores import load_directories
 
 if TYPE_CHECKING:
@@ -23,12 +24,21 @@ if TYPE_CHECKING:
     from ingest.trees import StoreTree
 
 _DOWNLOADS = "downloads"
+_FOR_DIRECTORIES = "for a directory: --recursive"
+
+names_option = click.option(
+    "--files-from",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Only the names in FILE, one a line; - is standard input.",
+)
 
 
 @click.command(cls=Command)
 @click.argument("local", required=False)
 @click.argument("url", required=False)
 @transfer_options
+@names_option
 @click.pass_context
 def upload(ctx: click.Context, /, local: str | None, url: str | None, **values: Any) -> None:
     """Upload a file, or a directory's content, to s3://bucket/prefix.
@@ -47,6 +57,8 @@ def upload(ctx: click.Context, /, local: str | None, url: str | None, **values: 
 @click.argument("url", required=False)
 @click.argument("local", required=False)
 @transfer_options
+@names_option
+@click.option("--discard", is_flag=True, help="Write nothing: read and check what is there.")
 @click.pass_context
 def download(ctx: click.Context, /, url: str | None, local: str | None, **values: Any) -> None:
     """Download an object, or what is below s3://bucket/prefix/, to a path.
@@ -54,11 +66,14 @@ def download(ctx: click.Context, /, url: str | None, local: str | None, **values
     Without arguments, the directory $SOURCE_DIR of the bucket $SOURCE_BUCKET goes to
     downloads/$SOURCE_DIR.
     """
-    if local is None or url is None:
+    if values["discard"]:
+        if url is None or local is not None:
+            raise UsageError("download --discard takes a URL and no path: it writes nothing")
+    elif local is None or url is None:
         if url is not None:
             raise UsageError("download takes a URL and a path, or neither")
         url, local = _download_of_environment()
-    _transfer(ctx, values, parse_url(url), parse(local))
+    _transfer(ctx, values, parse_url(url), parse(local) if local is not None else None)
 
 
 def _upload_of_environment() -> tuple[str, str]:
@@ -92,6 +107,7 @@ def _refuse_missing(command: str, **variables: str | None) -> None:
 @click.argument("source")
 @click.argument("destination")
 @transfer_options
+@names_option
 @click.option("--delete", is_flag=True, help="Delete what the source has not; last of all.")
 @click.option("--max-delete", type=click.IntRange(0), metavar="N", help="Delete nothing if more.")
 @click.option(
@@ -119,6 +135,7 @@ def sync(ctx: click.Context, /, source: str, destination: str, **values: Any) ->
 @click.argument("destination")
 @click.option("--recursive", is_flag=True, help="Everything below SOURCE.")
 @transfer_options
+@names_option
 @click.pass_context
 def cp(ctx: click.Context, /, source: str, destination: str, **values: Any) -> None:
     """Copy a file or an object; with --recursive, a directory."""
@@ -130,6 +147,7 @@ def cp(ctx: click.Context, /, source: str, destination: str, **values: Any) -> N
 @click.argument("destination")
 @click.option("--recursive", is_flag=True, help="Everything below SOURCE.")
 @transfer_options
+@names_option
 @click.pass_context
 def mv(ctx: click.Context, /, source: str, destination: str, **values: Any) -> None:
     """Copy, and delete each source once its copy is there."""
@@ -150,42 +168,46 @@ def _copy(
 
 
 def _transfer(
-    ctx: click.Context, values: dict[str, Any], source: Location, destination: Location
+    ctx: click.Context, values: dict[str, Any], source: Location, destination: Location | None
 ) -> None:
     """Upload or download: what ``source`` is, a file or a directory, decides."""
     from ingest.sync import Options
 
+    if isinstance(source, LocalPath) and not source.path.exists():
+        raise NotFound(f"there is no file or directory {source.path}")
     options = Options(compare=None, dry_run=values["dry_run"])
     if is_file(asked(ctx, values), source):
         _file(ctx, values, source, destination, options)
     else:
-        _directories(ctx, values, source, destination, options, either=True)
+        _directories(ctx, values, source, destination, options)
 
 
 def _directories(
     ctx: click.Context,
     values: dict[str, Any],
     source: Location,
-    destination: Location,
+    destination: Location | None,
     options: Options,
-    *,
-    either: bool = False,
 ) -> None:
-    """Carry out a sync. Where ``either``, a source without a ``/`` may be meant as an object."""
+    """Carry out a sync; a ``destination`` of None is nowhere."""
     from ingest.sync import sync as synchronise
-    from ingest.trees import StoreTree
+    from ingest.trees import NoTree, StoreTree
 
     def operations(call: Asked, how: Transfer) -> Iterator[Operation]:
-        chosen = replace(options, rules=call.rules(), content=call.content())
+        names = call.names(of_files=isinstance(source, LocalPath))
+        chosen = replace(options, rules=call.rules(), names=names, content=call.content())
         start = tree_of(call, source)
-        done = synchronise(start, tree_of(call, destination), chosen, how)
-        if either and isinstance(start, StoreTree) and not str(source).endswith("/"):
+        end = tree_of(call, destination) if destination else NoTree()
+        done = synchronise(start, end, chosen, how)
+        # With a "/" at its end it is a directory, which may be empty.
+        if isinstance(start, StoreTree) and start.prefix and not str(source).endswith("/"):
             return _if_there(start, done)
         return done
 
     def sizes(call: Asked) -> Iterator[int]:
         # Of a sync, nobody knows how much of the source is unchanged.
-        return bytes_in(call, source) if options.compare is None else iter(())
+        is_known = options.compare is None and values["files_from"] is None
+        return bytes_in(call, source) if is_known else iter(())
 
     run(ctx, values, operations, sizes)
 
@@ -205,26 +227,32 @@ def _file(
     ctx: click.Context,
     values: dict[str, Any],
     source: Location,
-    destination: Location,
+    destination: Location | None,
     options: Options,
 ) -> None:
     from ingest.planning.plan import Transfer as Send
     from ingest.sync import send_one
+    from ingest.trees import NoTree
 
     sizes: list[int] = []
+    if values["files_from"]:
+        raise UsageError("--files-from takes names below a directory", hint=_FOR_DIRECTORIES)
 
     def operations(call: Asked, how: Transfer) -> Iterator[Operation]:
         start, key = named(call, source)
-        end, target = named(call, destination, key.rpartition("/")[2])
+        name = key.rpartition("/")[2]
+        end, target = named(call, destination, name) if destination else (NoTree(), name)
         if not key or not target:
             told = source.path if isinstance(source, LocalPath) else source
-            raise UsageError(f"{told} names no single file", hint="for a directory: --recursive")
+            raise UsageError(f"{told} names no single file", hint=_FOR_DIRECTORIES)
         try:
             one = Send(start.entry(key), target, "new")
         except BucketNotFound:
             raise
         except NotFound as error:
-            raise NotFound(error.message, hint="for a directory: --recursive") from None
+            raise NotFound(error.message, hint=_FOR_DIRECTORIES) from None
+        if not key_filter(call.rules())(name):
+            return iter(())
         sizes.append(one.source.size)
         return send_one(start, end, one, replace(options, content=call.content()), how)
 

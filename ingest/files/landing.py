@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
+from ingest.files.attributes import is_private, mode_at_first
 from ingest.files.directories import Directories
-from ingest.files.partial import Part, Partial, missing_parts
+from ingest.files.partial import Partial, missing_parts, parts_of
 from ingest.files.paths import failure, key_bytes, refusal
-from ingest.files.target import NEW, Target, open_partial, refuse_directory, write_at
+from ingest.files.target import NEW, Target, open_partial, refuse_unfit, write_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
+    from ingest.files.attributes import Attributes
     from ingest.files.directories import Directory
 
 _PARTIAL_EXTRA = len("..0123456789abcdef.partial")
@@ -38,7 +40,8 @@ class Landing:
     """Writes files below a directory, from any number of threads.
 
     A file appears whole or not at all, and one already there survives any failure. Permissions
-    follow the umask; directories made stay. Methods raise ``StoreError`` for what the file system
+    follow the umask, but for a file whose attributes have some: that is nobody else's before it
+    has them. Directories made stay. Methods raise ``StoreError`` for what the file system
     refuses, and where a directory on the way is a symbolic link. Use one for one transfer, and
     close it: it holds directories open, and does not see one that takes the place of such.
     """
@@ -81,39 +84,50 @@ class Landing:
             with self._inside(path, path):
                 pass
 
-    def write(self, path: str, content: ReadableBuffer, *, mtime_ns: int | None = None) -> bool:
-        """Write a small file, whose content is complete and checked.
+    def write(
+        self, path: str, content: ReadableBuffer, *, attributes: Attributes | None = None
+    ) -> bool:
+        """Write a small file, whose content is complete and checked, with its ``attributes``.
 
         Returns False, and changes nothing, where it exists and ``overwrite`` is off.
         """
         parent, _, name = path.rpartition("/")
         with self._inside(parent, path) as directory:
             try:
-                return self._write(directory, name, content, mtime_ns)
+                return self._write(directory, name, content, attributes)
             except FileNotFoundError:
                 # Another run that wrote this file took our partial one for a leftover, but that
                 # happens only once; and where the directory is gone, this fails as well.
-                return self._write(directory, name, content, mtime_ns)
+                return self._write(directory, name, content, attributes)
 
-    def open(self, path: str, size: int, *, part_size: int, identity: str | None) -> Partial:
+    def open(
+        self,
+        path: str,
+        size: int,
+        *,
+        part_size: int,
+        identity: str | None,
+        attributes: Attributes | None = None,
+    ) -> Partial:
         """Begin a file of ``size`` bytes, or go on with what an earlier run left of it.
+
+        It gets its ``attributes`` when it is complete.
 
         ``identity`` tells this content from any other, such as the object's URL and ETag; without
         one nothing is resumed or kept. After a restart of the machine a file begins anew, as what
         is marked as written might not have reached the disk.
         """
-        parts = tuple(
-            Part(number, offset, min(part_size, size - offset))
-            for number, offset in enumerate(range(0, size, part_size))
-        )
+        parts = parts_of(size, part_size)
         tag = self._own_tag()
         if identity is not None:
-            tag = _digest(f"{path}\0{identity}\0{size}\0{part_size}\0{_boot()}", 8)
+            # What others can read already is nothing to go on with where they may not.
+            kind = "\0private" if is_private(attributes) else ""
+            tag = _digest(f"{path}\0{identity}\0{size}\0{part_size}\0{_boot()}{kind}", 8)
         parent, _, name = path.rpartition("/")
         with self._inside(parent, path) as directory:
-            refuse_directory(name, directory.fd)
-            target = self._target(directory, name, tag)
-            fd = open_partial(target.partial, directory.fd)
+            refuse_unfit(name, directory.fd)
+            target = self._target(directory, name, tag, attributes)
+            fd = open_partial(target.partial, directory.fd, mode_at_first(attributes))
             try:
                 missing = missing_parts(fd, size, parts)
             except BaseException:
@@ -141,24 +155,30 @@ class Landing:
         except OSError as error:
             raise failure(os.path.join(self._root, path), error) from None  # noqa: PTH118
 
-    def _target(self, directory: Directory, name: str, tag: str) -> Target:
+    def _target(
+        self, directory: Directory, name: str, tag: str, attributes: Attributes | None
+    ) -> Target:
         room = self._name_max - _PARTIAL_EXTRA
         stem = name
         if len(name) > room or (not name.isascii() and len(os.fsencode(name)) > room):
             mark = "~" + _digest(name, 4)
             stem = os.fsencode(name)[: room - len(mark)].decode("utf-8", "ignore") + mark
         partial = f".{stem}.{tag}.partial"
-        return Target(directory, name, stem, partial, self._overwrite, self._sync)
+        return Target(directory, name, stem, partial, self._overwrite, self._sync, attributes)
 
     def _write(
-        self, directory: Directory, name: str, content: ReadableBuffer, mtime_ns: int | None
+        self,
+        directory: Directory,
+        name: str,
+        content: ReadableBuffer,
+        attributes: Attributes | None,
     ) -> bool:
-        target = self._target(directory, name, self._own_tag())
-        fd = os.open(target.partial, NEW, 0o666, dir_fd=directory.fd)
+        target = self._target(directory, name, self._own_tag(), attributes)
+        fd = os.open(target.partial, NEW, mode_at_first(attributes), dir_fd=directory.fd)
         try:
             try:
                 write_at(fd, content, 0)
-                target.seal(fd, mtime_ns)
+                target.seal(fd)
             finally:
                 os.close(fd)  # some network file systems report a failed write only now
             return target.commit()

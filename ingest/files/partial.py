@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ingest.errors import StoreError
 from ingest.files.paths import failure
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from ingest.files.target import Target
-
 _READ_BYTES = 1_048_576
 
 
@@ -30,6 +28,24 @@ class Part:
     number: int
     offset: int
     size: int
+
+
+def parts_of(size: int, part_size: int) -> tuple[Part, ...]:
+    """Return the parts of a file of ``size`` bytes."""
+    return tuple(
+        Part(number, offset, min(part_size, size - offset))
+        for number, offset in enumerate(range(0, size, part_size))
+    )
+
+
+class Destination(Protocol):
+    """What becomes of a partial file in the end."""
+
+    def finish(self, fd: int, size: int) -> bool:
+        """Make the file of the first ``size`` bytes; False where one is there that is to stay."""
+
+    def discard(self) -> None:
+        """Remove what is there."""
 
 
 @dataclass(eq=False, slots=True)
@@ -45,7 +61,7 @@ class Partial:
     size: int
     parts: tuple[Part, ...]
     missing: tuple[Part, ...]
-    _target: Target
+    _target: Destination
     _fd: int
     _release: Callable[[], None]
     _resumable: bool
@@ -91,12 +107,7 @@ class Partial:
                 piece = os.pread(self._fd, size, part.offset + start)
             yield piece
 
-    def commit(
-        self,
-        *,
-        mtime_ns: int | None = None,
-        check: Callable[[Iterator[bytes]], None] | None = None,
-    ) -> bool:
+    def commit(self, *, check: Callable[[Iterator[bytes]], None] | None = None) -> bool:
         """Give the complete file its name; returns False as ``Landing.write`` does.
 
         ``check`` reads the content and raises where it is wrong. A failure discards the partial
@@ -108,10 +119,7 @@ class Partial:
         try:
             if check:
                 check(_content(self._fd, self.size))
-            os.ftruncate(self._fd, self.size)
-            self._target.seal(self._fd, mtime_ns)
-            os.close(os.dup(self._fd))  # reports failed writes as above, and keeps the lock
-            landed = self._target.commit()
+            landed = self._target.finish(self._fd, self.size)
         except Exception as error:
             self.discard()
             if isinstance(error, OSError):

@@ -14,11 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ingest.errors import StoreError
+from ingest.errors import DiskError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SPECIAL = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+"""What is neither a file, nor a directory, nor a link, by the type in its mode."""
 PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{16}\.partial", re.DOTALL)
 """Names of partial files, and what each is for."""
 _FAT_FORBIDDEN = re.compile(r'[<>:"|?*\\\x01-\x1f]|[. ](?:/|\Z)')
@@ -232,6 +239,6 @@ def _unfit(path: str, names: FileSystem) -> tuple[ProblemKind, str] | None:
     return None
 
 
-def failure(where: str, error: OSError) -> StoreError:
+def failure(where: str, error: OSError) -> DiskError:
     """Say what the file system refused, and where."""
-    return StoreError(f"cannot write {where!r}: {error.strerror or error}")
+    return DiskError(f"cannot write {where!r}: {error.strerror or error}")

@@ -9,20 +9,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ingest.errors import NotFound, StoreError
-from ingest.files.paths import PARTIAL
+from ingest.files.paths import PARTIAL, SPECIAL
 from ingest.storage.base import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Kind = Literal["symlink", "special", "partial", "broken", "loop", "name", "unreadable", "vanished"]
-
-_SPECIAL = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a character device",
-    stat.S_IFBLK: "a block device",
-}
+Kind = Literal[
+    "symlink",
+    "special",
+    "partial",
+    "broken",
+    "loop",
+    "name",
+    "unreadable",
+    "vanished",
+    "missing",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Problem:
     (a download of ours, under way or left unfinished), ``broken`` (a link to nothing), ``loop`` (a
     link that leads back), ``name`` (it is not UTF-8, and so no key; the bytes are escaped in
     ``key``), ``unreadable`` or ``vanished`` (during the scan).
+    ``missing`` is what was asked for by name and not there to be scanned.
     ``message`` is one line for a user and names the path.
     """
 
@@ -225,7 +229,7 @@ def _unfit(path: str, key: str, mode: int) -> Problem:
         return Problem(key, "symlink", f"{_shown(path)} is a symbolic link and not followed")
     if stat.S_ISDIR(mode):  # it was something else a moment ago
         return Problem(key, "vanished", f"{_shown(path)} became a directory during the scan")
-    what = _SPECIAL.get(stat.S_IFMT(mode), "no regular file")
+    what = SPECIAL.get(stat.S_IFMT(mode), "no regular file")
     return Problem(key, "special", f"{_shown(path)} is {what}")
 
 

@@ -10,12 +10,16 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ingest.files.attributes import mode_at_first
+from ingest.files.paths import SPECIAL
+
 if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+    from ingest.files.attributes import Attributes
     from ingest.files.directories import Directory
 
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -24,7 +28,10 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A file to be: ``partial`` in ``directory`` becomes ``name``, which is for ``stem``."""
+    """A file to be: ``partial`` in ``directory`` becomes ``name``, which is for ``stem``.
+
+    Where ``attributes`` have a mode, nobody else may open it before it has them.
+    """
 
     directory: Directory
     name: str
@@ -32,18 +39,27 @@ class Target:
     partial: str
     overwrite: bool
     sync: bool
+    attributes: Attributes | None
 
-    def seal(self, fd: int, mtime_ns: int | None) -> None:
-        """Set the time of the complete content, and have it on the disk where that is asked for."""
-        if mtime_ns is not None:
-            os.utime(fd, ns=(mtime_ns, mtime_ns))
+    def seal(self, fd: int) -> None:
+        """Give the complete file its attributes; have it on the disk where that is asked for."""
+        if self.attributes:
+            self.attributes.give(fd)
         if self.sync:
             os.fsync(fd)
+
+    def finish(self, fd: int, size: int) -> bool:
+        """Cut the file to the ``size`` of its content, seal it, and commit as below."""
+        os.ftruncate(fd, size)
+        self.seal(fd)
+        os.close(os.dup(fd))  # reports failed writes, as closing does, and keeps the lock
+        return self.commit()
 
     def commit(self) -> bool:
         """Give the complete file its name; False where it is taken and is to be left alone."""
         at = self.directory.fd
         if self.overwrite:
+            refuse_unfit(self.name, at)
             os.rename(self.partial, self.name, src_dir_fd=at, dst_dir_fd=at)
         elif not self._claim(at):
             self.discard()
@@ -62,7 +78,7 @@ class Target:
         try:
             os.link(*(self.partial, self.name), src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
         except FileExistsError:
-            refuse_directory(self.name, at)
+            refuse_unfit(self.name, at)
             return False
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
@@ -74,9 +90,9 @@ class Target:
     def _claim_without_links(self, at: int) -> bool:
         """Make an empty file first: only one can, and is then the one who replaces it."""
         try:
-            os.close(os.open(self.name, NEW, 0o666, dir_fd=at))
+            os.close(os.open(self.name, NEW, mode_at_first(self.attributes), dir_fd=at))
         except FileExistsError:
-            refuse_directory(self.name, at)
+            refuse_unfit(self.name, at)
             return False
         try:
             os.rename(self.partial, self.name, src_dir_fd=at, dst_dir_fd=at)
@@ -97,7 +113,7 @@ class Target:
                     os.close(fd)
 
 
-def open_partial(name: str, at: int) -> int:
+def open_partial(name: str, at: int, mode: int) -> int:
     """Open a partial file for this transfer alone, made where there is none of ours."""
     try:
         return _own(os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at), name, at)
@@ -107,7 +123,7 @@ def open_partial(name: str, at: int) -> int:
         pass
     except OSError:  # something else was planted under its name
         os.unlink(name, dir_fd=at)
-    return _own(os.open(name, NEW, 0o666, dir_fd=at), name, at)
+    return _own(os.open(name, NEW, mode, dir_fd=at), name, at)
 
 
 def _own(fd: int, name: str, at: int) -> int:
@@ -140,11 +156,20 @@ def lock(fd: int) -> bool:
     return True
 
 
-def refuse_directory(name: str, at: int) -> None:
-    """Raise ``IsADirectoryError`` where a directory has the name."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+def refuse_unfit(name: str, at: int) -> None:
+    """Raise ``OSError`` where what has the name is not to be replaced by a file.
+
+    A directory, which would stay anyway; a pipe, a socket or a device, which would be gone.
+    """
+    try:
+        mode = os.stat(name, dir_fd=at, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        what = SPECIAL.get(stat.S_IFMT(mode), "no regular file")
+        raise FileExistsError(errno.EEXIST, f"{what} is there, and stays")
 
 
 def write_at(fd: int, content: ReadableBuffer, offset: int) -> None:

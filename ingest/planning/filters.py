@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ingest.planning.names import Names
+
 _LITERAL = re.compile(r"[^*?\[]*")
 
 
@@ -35,14 +37,19 @@ class Rule:
     pattern: str
 
 
-def key_filter(rules: Sequence[Rule]) -> Callable[[str], bool]:
-    """Return the function that says whether a key, relative to the root, is included."""
+def key_filter(rules: Sequence[Rule], names: Names | None = None) -> Callable[[str], bool]:
+    """Return the function that says whether a key, relative to the root, is included.
+
+    With ``names``, no other than these are.
+    """
     runs: list[tuple[bool, Callable[[str], object]]] = [
         (include, re.compile("|".join(translate(rule.pattern) for rule in run)).match)
         for include, run in groupby(reversed(rules), lambda rule: rule.include)
     ]
 
     def included(key: str) -> bool:
+        if names is not None and key not in names:
+            return False
         for include, matches in runs:
             if matches(key):
                 return include
@@ -51,15 +58,18 @@ def key_filter(rules: Sequence[Rule]) -> Callable[[str], bool]:
     return included
 
 
-def subtree_filter(rules: Sequence[Rule]) -> Callable[[str], bool]:
+def subtree_filter(rules: Sequence[Rule], names: Names | None = None) -> Callable[[str], bool]:
     """Return the function that says whether all keys below a directory are surely excluded.
 
-    It takes the directory's key with its ``/``. True promises that ``key_filter`` excludes that
-    key and every one that begins with it, so that nobody need look there; False promises nothing.
+    ``names`` are as above. It takes the directory's key with its ``/``. True promises that
+    ``key_filter`` excludes that key and every one that begins with it, so that nobody need look
+    there; False promises nothing.
     """
     steps = [(rule, re.compile(translate(rule.pattern)).match) for rule in reversed(rules)]
 
     def excluded(directory: str) -> bool:
+        if names is not None and not names.are_below(directory):
+            return True
         for rule, matches in steps:
             if rule.include:
                 if _may_match_below(directory, rule.pattern):

@@ -15,6 +15,7 @@ from ingest.errors import (
     StoreError,
     StoreUnreachable,
 )
+from ingest.pacing import retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ _HINTS = {
     # Of answers that have no text, as those to HEAD.
     "301": _REGION_HINT,
     "307": _REGION_HINT,
-    "403": _POLICY_HINT,
+    "403": f"the keys may be wrong, or {_POLICY_HINT}",
     "AccessDenied": _POLICY_HINT,
     "AuthorizationHeaderMalformed": _REGION_HINT,
     "ExpiredToken": "renew the temporary credentials",
@@ -160,8 +161,14 @@ def error_of(what: str, code: str, message: str, status: int) -> IngestError:
         for pattern, hint in _UNREACHED:
             if re.search(pattern, message, re.IGNORECASE):
                 return StoreUnreachable(f"{what}: {message}", hint=hint)
-    said = ": ".join(filter(None, (code, message)))
-    return kind(f"{what}: {said or f'HTTP {status}'}", hint=_HINTS.get(code or str(status)))
+    said = ": ".join(filter(None, (code, message))) or _unsaid(status)
+    return kind(f"{what}: {said}", hint=_HINTS.get(code or str(status)))
+
+
+def _unsaid(status: int) -> str:
+    """Return what an answer without a text says, as to HEAD."""
+    missing = status == HTTPStatus.NOT_FOUND
+    return f"HTTP {status}: there is no such object, or bucket" if missing else f"HTTP {status}"
 
 
 def translate(what: str, error: Exception) -> IngestError:
@@ -197,8 +204,7 @@ def refusal_in(root: ET.Element, headers: Mapping[str, str], status: int, region
     there = headers.get("x-amz-bucket-region") or root.findtext("{*}Region", "")
     if there and region and there != region:
         message = "; ".join(filter(None, (message, f"the bucket is in {there}")))
-    asked = headers.get("retry-after", "")
-    wait_s = min(float(asked), _MOST_PATIENCE_S) if asked.isdecimal() else 0.0
+    wait_s = min(retry_after_s(headers) or 0.0, _MOST_PATIENCE_S)
     passes = status in _PASSING_STATUS or code in _PASSING_CODES
     return Failed(code, message, status, passes=passes, wait_s=wait_s)
 

@@ -169,18 +169,14 @@ class Api:
         try:
             modified = http_date(headers.get("last-modified", ""))
         except ValueError as error:
-            raise Failed("", f"the answer cannot be read: {error}") from None
+            raise Failed("", f"it answers as no S3 API does: {error}") from None
         return Head(
             key,
             answer.size,
             modified,
             answer.etag or None,
             headers.get("content-type"),
-            {
-                name.removeprefix(METADATA): text
-                for name, text in headers.items()
-                if name.startswith(METADATA)
-            },
+            metadata_in(headers),
         )
 
     def put(
@@ -325,6 +321,15 @@ def api_of(clients: Clients, bucket: str) -> Api:
     url = bucket_url(bucket, connection.endpoint_url, clients.region, path_style=style)
     answer_s = min(_ANSWER_S, connection.patience_s)
     return Api(url, clients.region, clients.access_key, at=clients.at, answer_s=answer_s)
+
+
+def metadata_in(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata among the headers of an answer."""
+    return {
+        name.removeprefix(METADATA): text
+        for name, text in headers.items()
+        if name.startswith(METADATA)
+    }
 
 
 def http_date(text: str) -> float:

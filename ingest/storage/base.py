@@ -34,10 +34,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Head(Entry):
-    """One object with what a listing does not tell."""
+    """One object with what a listing does not tell.
+
+    ``checksums`` are those that the store keeps of the pieces that it has cut the content into, by
+    their offsets in bytes; ``checksum_type`` is what it calls their kind.
+    """
 
     content_type: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    checksum_type: str = "NONE"
+    checksums: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +115,15 @@ class Transfer:
     bytes are sent or asked for, with their number, and waits as long as a limit demands. Where
     ``cancelled`` is set, nothing new is begun. What is there of a large file is kept after a
     failure, to go on from, where ``keep_partial``; on this machine's disk, after a transfer was
-    cancelled, only where ``keep_cancelled``.
+    cancelled, only where ``keep_cancelled``. Where ``preserve``, the times, permissions and owner
+    of a file are kept in the metadata of its object, and given back to the file it is fetched to.
     """
 
     threads: int = 16
     overwrite: bool = True
     keep_partial: bool = True
     keep_cancelled: bool = False
+    preserve: bool = False
     moved: Callable[[int], None] = _ignore
     pace: Callable[[int], None] = _ignore
     cancelled: threading.Event = field(default_factory=threading.Event)

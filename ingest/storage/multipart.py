@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ingest.storage.uploads import Target
 
 
+_LAST_READ = f"{METADATA}atime"
+
+
 @dataclass(frozen=True, slots=True)
 class Uploaded:
     """A file that is now an object: ``etag`` is the store's, without quotes; sizes in bytes."""
@@ -179,10 +182,13 @@ def _check_object(job: Job, sending: Sending) -> None:
 def _has_headers(head: Answer, asked: Mapping[str, str]) -> bool:
     """Whether content type and metadata do not differ: a resumed upload has its own.
 
-    What the store does not keep at all is no difference.
+    What the store does not keep at all is no difference, nor is when the file was last read: it
+    was, by the upload that was not finished.
     """
     kept = (name for name in asked if name == "content-type" or name.startswith(METADATA))
-    return all(head.headers.get(name, asked[name]) == asked[name] for name in kept)
+    return all(
+        head.headers.get(name, asked[name]) == asked[name] for name in kept if name != _LAST_READ
+    )
 
 
 def _leave(job: Job, upload: Upload, *, changed: bool) -> str:

@@ -9,15 +9,16 @@ import threading
 from typing import TYPE_CHECKING
 
 from ingest.errors import StoreError
+from ingest.files.attributes import Attributes
 from ingest.storage.answers import Failed, is_encrypted
-from ingest.storage.api import METADATA, Request
+from ingest.storage.api import METADATA, Request, metadata_in
 from ingest.storage.attempts import Stop, after, patiently
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget
 from ingest.storage.sending import BURSTS, SMALL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ingest.files.landing import Landing
     from ingest.files.partial import Partial
@@ -123,9 +124,18 @@ class Receiver:
         self._check(key, answer)
         # A listing often has the time to the millisecond, where this answer has whole seconds.
         modified = max(answer.modified, item.entry.modified)
-        landed = self._landing.write(item.path, answer.body, mtime_ns=round(modified * 1e9))
+        attributes = self._attributes(answer.headers, modified)
+        landed = self._landing.write(item.path, answer.body, attributes=attributes)
         self._how.moved(size)
         return Outcome(item.path, size, existed=not landed)
+
+    def _attributes(self, headers: Mapping[str, str], modified: float) -> Attributes:
+        """Return what a file gets: the object's time, or what the object has of a file."""
+        if not self._how.preserve:
+            return Attributes(round(modified * 1e9))
+        from ingest.storage.attributes import read  # noqa: PLC0415 - the daily run fetches nothing
+
+        return read(metadata_in(headers), modified)
 
     def _check(self, key: str, answer: Answer) -> None:
         """Compare what came with the hash the store has of it, if it has one."""
@@ -153,15 +163,19 @@ class Receiver:
 
     def _get_large(self, item: GetItem) -> Outcome:
         # The daily run gets none.
-        from ingest.storage.receiving_parts import Receiving, Wanted, expected  # noqa: PLC0415
+        from ingest.storage.receiving_parts import Receiving, Wanted, expected, headers  # noqa: PLC0415
 
         entry, how = item.entry, self._how
         identity = f"{self._bucket}/{entry.key}/{entry.etag}" if entry.etag else None
         what = f"cannot read s3://{self._bucket}/{entry.key}{self._clients.at}"
         wanted = Wanted(self._api, what, entry, how, Stop(how.cancelled))
         told = expected(wanted, _PART, multipart_etag=self._clients.provider.multipart_etag)
+        attributes = self._attributes(headers(wanted) if how.preserve else {}, entry.modified)
         with self._landing.open(
-            item.path, entry.size, part_size=told.part_size, identity=identity
+            *(item.path, entry.size),
+            part_size=told.part_size,
+            identity=identity,
+            attributes=attributes,
         ) as partial:
             how.moved(entry.size - sum(part.size for part in partial.missing))
             self._unfinished = partial
@@ -173,9 +187,7 @@ class Receiver:
                 if not (how.keep_cancelled if cancelled else how.keep_partial):
                     partial.discard()
                 raise
-            landed = partial.commit(
-                mtime_ns=round(entry.modified * 1e9), check=lambda _: receiving.check()
-            )
+            landed = partial.commit(check=lambda _: receiving.check())
         return Outcome(item.path, entry.size, existed=not landed)
 
 

@@ -18,7 +18,7 @@ from ingest.storage.etags import etag_of_chunks, etag_of_parts, is_md5, parts_in
 from ingest.storage.hashing import FollowingHash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from _typeshed import ReadableBuffer
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ingest.storage.base import Entry, Transfer
     from ingest.storage.reply import Reply
 
-_PIECE = 256 << 10
+_PIECE = 1 << 20
 _LARGEST_PART = 64 << 20
 """An object in larger parts is fetched in smaller ones, and hashed by one thread."""
 _WAITING = 2
@@ -112,6 +112,16 @@ def _told(wanted: Wanted, count: int) -> tuple[int, str]:
             raise
         return 0, ""  # many stores know nothing of part numbers
     return told if head.etag == (wanted.entry.etag or head.etag) else (0, "")
+
+
+def headers(wanted: Wanted) -> Mapping[str, str]:
+    """Return the headers of the object that was listed. Raises what the store's refusals are."""
+    entry = wanted.entry
+    with wanted.translated():
+        head = retried(functools.partial(wanted.api.call, "HEAD", entry.key), wanted.stop)
+    if head.etag != (entry.etag or head.etag):
+        raise StoreError(_CHANGED)
+    return head.headers
 
 
 def _sha256(content: Iterable[ReadableBuffer]) -> str:

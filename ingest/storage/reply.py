@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _HEAD = 262_144
 """Bytes: user metadata may be large, a head that does not end is not to fill the memory."""
+_HEADS = 100
+"""Of which all but the last say that an answer will come."""
 _LINE = 65_536
 _END = b"\r\n\r\n"
 _PIECE = 1_048_576
@@ -58,9 +60,12 @@ class Reply:
         """Read the head of the answer to ``method``, and those that only say to wait for it."""
         self._stream = stream
         try:
-            self.status, persistent, self.headers = _head(stream)
-            while self.status < HTTPStatus.OK:
+            for _ in range(_HEADS):
                 self.status, persistent, self.headers = _head(stream)
+                if self.status >= HTTPStatus.OK:
+                    break
+            else:
+                raise Malformed("the server says again and again that it will answer")  # noqa: TRY301 - with the others
             self._chunked, self._left = self._framing(method)
         except (OSError, Malformed) as error:
             raise Unreachable(error) from None

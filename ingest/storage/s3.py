@@ -332,6 +332,8 @@ class S3Store:
             return error.error(f"{what}{self.clients.at}")
         if isinstance(error, Halt):
             error = StoreError("the transfer was stopped")
+        if isinstance(error, OSError) and error.filename is not None:
+            error = StoreError(f"cannot read {error.filename}: {error.strerror}")
         if type(error) is StoreError and self.url not in error.message:
             return StoreError(f"{what}{self.clients.at}: {error.message}", hint=error.hint)
         return translate(f"{what}{self.clients.at}", error)

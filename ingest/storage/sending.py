@@ -167,7 +167,7 @@ class Sender:
             content = _read_unchanged(content, item.stat)
         self._how.pace(len(content))
         digest = hashlib.sha256(content)
-        headers = self._writing.headers(item)
+        headers = self._headers(item)
         headers.setdefault(f"{METADATA}sha256", digest.hexdigest())
         if self._clients.provider.name == "aws":
             headers["x-amz-checksum-sha256"] = base64.b64encode(digest.digest()).decode()
@@ -175,6 +175,13 @@ class Sender:
             headers["if-none-match"] = "*"
         request = Request("PUT", item.key, {}, headers, content, digest.hexdigest())
         return _Small(item.key, content, request)
+
+    def _headers(self, item: PutItem) -> dict[str, str]:
+        if self._how.preserve:
+            from ingest.storage import attributes  # noqa: PLC0415 - the daily run keeps none
+
+            item = attributes.with_attributes(item, attributes.as_s3)
+        return self._writing.headers(item)
 
     def _put_prepared(self, small: _Small, first: Answer | Failed | None = None) -> Outcome:
         """Write what was read; ``first`` is what came of a first attempt, where there was one."""
@@ -237,7 +244,7 @@ class Sender:
             return Outcome(item.key, 0, existed=True)
         done = upload_file(
             *(target, path),
-            headers=self._writing.headers(item),
+            headers=self._headers(item),
             limits=PartLimits(smallest=provider.smallest_part, most_parts=provider.most_parts),
             compare_etag=provider.multipart_etag,
             keep_partial=self._how.keep_partial,

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest.errors import IngestError, StoreError
+from ingest.files.attributes import Attributes
+from ingest.storage.attributes import read
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import ByteBudget
 from ingest.storage.spectra.checksums import Mismatch
 from ingest.storage.spectra.fetching import Fetching
-from ingest.storage.spectra.heads import head_of
+from ingest.storage.spectra.heads import head_of, version_of
 from ingest.storage.spectra.jobs import JobOver, Offers, by_name
 from ingest.storage.spectra.landed import Landed
 from ingest.storage.spectra.patience import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ingest.files.landing import Landing
     from ingest.files.partial import Partial
@@ -38,13 +40,17 @@ _HELD = 64 * 1024**2
 
 @dataclass(slots=True)
 class _Download:
-    """An object of a job: so many blobs are ``left`` to be fetched, ``there`` are in the file."""
+    """An object of a job: so many blobs are ``left`` to be fetched, ``there`` are in the file.
+
+    ``metadata`` is what came with the content, None where none came yet.
+    """
 
     item: GetItem
     blobs: list[Blob]
     left: int = 0
     there: int = 0
     landed: Landed | None = None
+    metadata: Mapping[str, str] | None = None
     existed: bool = False
     error: IngestError | None = None
 
@@ -115,8 +121,9 @@ class GetJob:
                 self._write(download, b"")
             elif len(blobs) > 1 or size >= LARGE:
                 identity = f"{self._place.url}/{entry.key}/{blobs[0].version_id or entry.modified}"
-                download.landed = Landed(self._landing, download.item, blobs, identity)
-        except StoreError as error:
+                look = functools.partial(self._attributes, download)
+                download.landed = Landed(self._landing, download.item, blobs, identity, look)
+        except IngestError as error:
             return error
         return None
 
@@ -194,16 +201,27 @@ class GetJob:
         taken = self._held.take(blob.length)
         try:
             self._how.pace(blob.length)
-            content = b"".join(self._fetching.content(blob, is_object=True))
+            heard = functools.partial(setattr, download, "metadata")
+            content = b"".join(self._fetching.content(blob, is_object=True, heard=heard))
             self._write(download, content)
         finally:
             self._held.give(taken)
         self._how.moved(blob.length)
 
     def _write(self, download: _Download, content: bytes) -> None:
-        mtime_ns = round(download.item.entry.modified * 1e9)
-        landed = self._landing.write(download.item.path, content, mtime_ns=mtime_ns)
+        attributes = self._attributes(download)
+        landed = self._landing.write(download.item.path, content, attributes=attributes)
         download.existed = not landed
+
+    def _attributes(self, download: _Download) -> Attributes:
+        """Return what a file gets: the object's time, or what the object has of a file."""
+        entry, blobs, told = download.item.entry, download.blobs, download.metadata
+        if not self._how.preserve:
+            return Attributes(round(entry.modified * 1e9))
+        if told is None:
+            version_id = blobs[0].version_id if blobs else version_of(entry)
+            told = head_of(self._place, entry.key, version_id).metadata
+        return read(told, entry.modified)
 
     def _fetch_part(
         self, download: _Download, landed: Landed, partial: Partial, blob: Blob

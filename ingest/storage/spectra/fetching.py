@@ -13,7 +13,7 @@ from ingest.storage.spectra.patience import Passing, retried
 from ingest.storage.spectra.wire import BadRequest, Gone, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from ingest.storage.spectra.documents import Blob, Job
     from ingest.storage.spectra.jobs import Jobs
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def _ignore(_: Mapping[str, str]) -> None:
+    pass
 
 
 class Fetching:
@@ -36,15 +40,20 @@ class Fetching:
         self._stop = stop
 
     def content(
-        self, blob: Blob, span: tuple[int, int] | None = None, *, is_object: bool = False
+        self,
+        blob: Blob,
+        span: tuple[int, int] | None = None,
+        *,
+        is_object: bool = False,
+        heard: Callable[[Mapping[str, str]], None] = _ignore,
     ) -> Iterator[bytes]:
         """Yield the bytes of ``blob``, or those of ``span``: the first, and the one after the last.
 
         Both are positions in the object. Where bytes stop coming, the rest is asked for. All of a
         blob is compared with the checksum that the appliance sends with it, and where it
         ``is_object``, all of one, with the hash in its metadata: where that differs, ``Mismatch``
-        is raised at the end, and what was yielded is wrong. Raises ``JobOver``, and what the wire
-        raises.
+        is raised at the end, and what was yielded is wrong. ``heard`` is called with the object's
+        metadata. Raises ``JobOver``, and what the wire raises.
         """
         whole = (blob.offset, blob.offset + blob.length)
         first, end = span or whole
@@ -53,8 +62,10 @@ class Fetching:
         while True:
             before = at
             with self._opened(blob, at, end) as reply:
+                told = metadata.read(reply.headers)
+                heard(told)
                 if at == first and (first, end) == whole:
-                    expected = _expected(reply, is_object=is_object)
+                    expected = _expected(reply, told if is_object else {})
                 try:
                     for chunk in reply.chunks():
                         self._check(blob, at + len(chunk) <= end, "more came than was asked for")
@@ -104,8 +115,8 @@ class Fetching:
         return reply
 
 
-def _expected(reply: Reply, *, is_object: bool) -> Expected:
-    sha256 = metadata.read(reply.headers).get("sha256", "") if is_object else ""
+def _expected(reply: Reply, told: Mapping[str, str]) -> Expected:
+    sha256 = told.get("sha256", "")
     return Expected(reply.headers, sha256 if _SHA256.fullmatch(sha256) else "")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -34,14 +34,12 @@ class Listed(Entry):
 
 @dataclass(frozen=True, slots=True)
 class ObjectHead(Head):
-    """An object with all that is told of it; ``checksums`` are of its blobs, by their offsets.
+    """An object with all that is told of it; ``checksums`` are of its blobs, in base64.
 
-    They are in base64; ``checksum_type`` is what a data policy calls their kind.
+    ``checksum_type`` is what a data policy calls their kind.
     """
 
     version_id: str | None = None
-    checksum_type: str = "NONE"
-    checksums: Mapping[int, str] = field(default_factory=dict)
 
 
 def head_of(place: Place, key: str, version_id: str | None = None) -> ObjectHead:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from ingest.errors import IngestError, NotFound, StoreError
+from ingest.pacing import retry_after_s
 from ingest.storage.bulk import in_threads
 from ingest.storage.spectra import documents
-from ingest.storage.spectra.patience import Passing, Stop, after_s, retried
+from ingest.storage.spectra.patience import Passing, Stop, retried
 from ingest.storage.spectra.place import rest
 from ingest.storage.spectra.wire import Gone
 
@@ -241,7 +242,7 @@ class Jobs:
         def once() -> tuple[tuple[Blob, ...], float | None]:
             with self._wire.open(request) as reply:
                 offered = self._wire.parsed(request, reply.read(), documents.job)
-                return offered.blobs, after_s(reply.headers)
+                return offered.blobs, retry_after_s(reply.headers)
 
         try:
             return self._reader.submit(retried, once, self.patience, stop).result()

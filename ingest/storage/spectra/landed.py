@@ -16,6 +16,7 @@ from ingest.storage.spectra.checksums import Mismatch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ingest.files.attributes import Attributes
     from ingest.files.landing import Landing
     from ingest.files.partial import Partial
     from ingest.storage.base import GetItem
@@ -46,12 +47,24 @@ def part_size(blobs: Iterable[Blob]) -> int:
 class Landed:
     """A file under way, from any number of threads; its partial file is open while one is at it."""
 
-    def __init__(self, landing: Landing, item: GetItem, blobs: list[Blob], identity: str) -> None:
-        """Open nothing yet. ``identity`` tells this content from any other. May raise as above."""
+    def __init__(
+        self,
+        landing: Landing,
+        item: GetItem,
+        blobs: list[Blob],
+        identity: str,
+        attributes: Callable[[], Attributes],
+    ) -> None:
+        """Open nothing yet. ``identity`` tells this content from any other. May raise as above.
+
+        ``attributes`` is asked for those of the file when it is begun, and may raise as well.
+        """
         self._landing = landing
         self._item = item
         self._blobs = blobs
         self._identity = identity
+        self._look = attributes
+        self._attributes: Attributes | None = None
         self._part_size = part_size(blobs)
         self._partial: Partial | None = None
         self._users = 0
@@ -80,10 +93,13 @@ class Landed:
                     self._partial = None
 
     def _opened(self) -> Partial:
+        self._attributes = self._attributes or self._look()
         self._is_begun = True
-        size = self._item.entry.size
         return self._landing.open(
-            self._item.path, size, part_size=self._part_size, identity=self._identity
+            *(self._item.path, self._item.entry.size),
+            part_size=self._part_size,
+            identity=self._identity,
+            attributes=self._attributes,
         )
 
     def missing(self, partial: Partial, blob: Blob) -> list[Part]:
@@ -131,7 +147,7 @@ class Landed:
             if unchecked := [blob for blob in self._blobs if blob.offset not in self._whole]:
                 _compare(content, self._blobs, unchecked, look())
 
-        return partial.commit(mtime_ns=round(self._item.entry.modified * 1e9), check=check)
+        return partial.commit(check=check)
 
     def leave(self, *, keep: bool) -> None:
         """Once nobody is at it any more, remove what is written of it, unless it is to be kept."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from ingest.errors import IngestError, StoreError
 from ingest.pacing import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 Result = TypeVar("Result")
 
@@ -129,13 +127,3 @@ def retried(work: Callable[[], Result], patience: Patience, stop: Stop) -> Resul
                     raise passing.error from None
                 wait_s = max(patience.backoff.wait_s(failures - 1), passing.after_s or 0.0)
         stop.wait(wait_s)
-
-
-def after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that ``Retry-After`` says, as a number or as a moment; None for none."""
-    text = headers.get("retry-after", "")
-    if text.isascii() and text.isdigit():
-        return float(text)
-    with suppress(ValueError):
-        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
-    return None

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ingest.errors import BucketNotFound, IngestError, NotFound, StoreError
+from ingest.storage.attributes import as_spectra, with_attributes
 from ingest.storage.base import Outcome
 from ingest.storage.bulk import in_threads
 from ingest.storage.spectra.documents import fits
@@ -72,7 +73,8 @@ class Sender:
                 yield self._failed(item.key, StoreError("the protocol cannot carry this key"))
                 continue
             try:
-                uploads[item.key] = Upload(item, source_of(item))
+                kept = with_attributes(item, as_spectra) if self._how.preserve else item
+                uploads[item.key] = Upload(kept, source_of(kept))
             except StoreError as error:
                 yield self._failed(item.key, error)
 

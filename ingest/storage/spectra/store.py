@@ -158,7 +158,8 @@ class SpectraStore:
         return None
 
     def copy_many(self, items: Iterable[CopyItem], how: Transfer = PLAIN) -> Iterator[Outcome]:
-        """Copy objects by way of this machine."""
+        """Copy objects by way of this machine, with their metadata as it is."""
+        how = replace(how, preserve=False)
         for batch in batches(items, self._most, lambda item: (item.key, item.origin.size), _COPIED):
             if how.cancelled.is_set():
                 return

@@ -24,9 +24,10 @@ from urllib3.exceptions import HTTPError
 
 from ingest import __version__
 from ingest.errors import BucketNotFound, CredentialsRefused, IngestError, NotFound, StoreError
+from ingest.pacing import retry_after_s
 from ingest.storage.spectra import documents
 from ingest.storage.spectra.headers import many_headers
-from ingest.storage.spectra.patience import Passing, Patience, after_s, retried
+from ingest.storage.spectra.patience import Passing, Patience, retried
 from ingest.storage.spectra.signature import (
     amz_headers,
     authorization,
@@ -275,7 +276,7 @@ class Wire:
             said = documents.refusal(reply.read(_LARGEST_REFUSAL))
         error = self.error_of(request.what, said, reply.status)
         if reply.status in _BUSY:
-            raise Passing(error, is_busy=True, after_s=after_s(reply.headers))
+            raise Passing(error, is_busy=True, after_s=retry_after_s(reply.headers))
         raise Passing(error) if reply.status in _FAILING else error
 
     def error_of(self, what: str, said: documents.Refusal, status: int) -> IngestError:
