@@ -273,6 +273,23 @@ def test_a_file_is_never_seen_with_other_permissions(
     assert set(modes) == {("written", 0o600), ("named", 0o640)}
 
 
+def test_nor_is_the_empty_one_that_holds_its_name_where_there_are_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+    rename = os.rename
+
+    def renamed(partial: str, name: str, **where: Any) -> None:
+        modes.append(os.stat(name, dir_fd=where["dst_dir_fd"]).st_mode & 0o777)
+        rename(partial, name, **where)
+
+    monkeypatch.setattr(os, "link", fail_with(errno.EPERM))
+    monkeypatch.setattr(os, "rename", renamed)
+    with Landing(tmp_path, overwrite=False) as landing:
+        assert landing.write("a", b"content", attributes=Attributes(MTIME, mode=0o640))
+    assert (modes, (tmp_path / "a").stat().st_mode & 0o777) == ([0o600], 0o640)
+
+
 def test_the_owner_comes_before_the_permissions_and_only_from_root(
     landed: Callable[[Attributes], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,7 +305,8 @@ def test_the_owner_comes_before_the_permissions_and_only_from_root(
         [("fchmod", 0o755, {}), ("utime", times[0])],
         [("fchmod", 0o600, {}), ("utime", times[1])],
     ]
-    first, second = ("fchown", 12, 34, {}), ("fchown", -1, 34, {})
+    none: dict[str, int] = {}
+    first, second = ("fchown", 12, 34, none), ("fchown", -1, 34, none)
     assert calls == [first, *rest[0], second, *rest[1], *rest[0], *rest[1]]
 
 

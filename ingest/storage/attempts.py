@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import threading
@@ -21,6 +22,13 @@ _SMALL_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 16.0, 16.0, 16.0, 16.0)
 """Between those at a small object: a store may be busy for a minute."""
 
 _UNREACHED_TRIES = 4
+_LONG_S, _SELDOM_S = 3.0, 15.0
+"""From which pause on somebody who waits is told, and how often over all threads."""
+_telling = threading.Lock()
+_told_at = [-math.inf]
+
+
+logger = logging.getLogger(__name__)
 
 
 class Halt(Exception):
@@ -99,7 +107,20 @@ def retried(
             hopeless = failed.unreached and number == _UNREACHED_TRIES
             if hopeless or not failed.passes or time.monotonic() + max(pause, asked_s) > end:
                 raise
+            if pause >= _LONG_S:
+                _tell(failed)
         before_again()
         spread = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads requests, no secret
         stop.pause(max(spread, asked_s))
     return call()
+
+
+def _tell(failed: Failed) -> None:
+    """Say that the store is waited for: long silence looks like a program that hangs."""
+    with _telling:
+        now = time.monotonic()
+        if now - _told_at[0] < _SELDOM_S:
+            return
+        _told_at[0] = now
+    said = failed.code or failed.message or f"HTTP {failed.status}"
+    logger.warning("the store cannot answer now (%s): it is asked again", said)
