@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import INTERRUPTED, briefly
-from ingest.cli.options import Command, output_options
+from ingest.cli.options import TALLY, Command, output_options
 from ingest.errors import UsageError
 from ingest.settings import DEFAULT_LAKE, calendar_day, load
 
@@ -76,6 +76,7 @@ def purge(ctx: click.Context, /, yes: bool, dry_run: bool, **values: Any) -> Non
         raise UsageError("purge takes one of --date (as often as needed), --before and --all")
     settings, days, dry_run = load(), Days(frozenset(dates), before, every), dry_run or not yes
     reporter = Reporter(as_json=values["as_json"], quiet=values["quiet"])
+    ctx.meta[TALLY] = reporter.tally
     try:
         code = reporter.show(operations(settings, days, dry_run=dry_run), iter(()))
     except KeyboardInterrupt:
