@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TESTS = REPOSITORY / "tests"
-ON_BOTH = ("discard", "files_from", "preserve")
+ON_BOTH = ("attributes", "discard", "files_from", "preserve")
 """Tests of what ``s3://`` has as well."""
 
 DEFECTS = {
@@ -117,6 +117,10 @@ ABILITIES = {
         test_a_tape_is_read_blob_by_blob test_a_tape_that_has_other_bytes_is_told""",
     "a list of names": """
         test_a_list_goes_to_a_blackpearl_and_comes_back test_names_come_from_standard_input""",
+    "attributes of files, in the vendor's words": """
+        test_ds3_gives_back_all_to_the_millisecond test_metadata_are_in_the_words_of_others
+        test_what_the_vendors_java_writes_is_read
+        test_a_job_that_is_resumed_has_the_attributes_that_it_began_with""",
     "an end with the first failure, where that is asked for": """
         test_the_first_failure_ends_a_transfer_where_that_is_asked_for""",
 }
