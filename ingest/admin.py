@@ -57,6 +57,11 @@ def list_buckets(clients: Clients) -> Iterator[Bucket]:
     try:
         pages = clients.client().get_paginator("list_buckets")
         for page in pages.paginate(PaginationConfig=paging):
+            if not page.keys() & {"Buckets", "Owner"}:  # a web site's page, say
+                raise StoreError(
+                    f"cannot list the buckets{clients.at}: the answer is no list of buckets",
+                    hint="is ENDPOINT_URL the address of an S3 API?",
+                )
             for each in page.get("Buckets", ()):
                 yield Bucket(each["Name"], _iso(each.get("CreationDate")))
     except client_errors() as error:

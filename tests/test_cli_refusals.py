@@ -15,6 +15,7 @@ import pytest
 from ingest.files.landing import Landing
 from runs import child_environment, files
 from stores import command, command_environment, contents, fill, lines, store_of, write
+from tinys3 import Answer, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from support import S3Server
 
 MIB = 1 << 20
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
 @pytest.fixture
@@ -159,6 +161,19 @@ def test_a_disk_that_refuses_is_not_told_as_the_store(
 def test_a_source_that_is_not_there_is_no_directory(moto_server: S3Server) -> None:
     done = command(moto_server, "upload", "none", "s3://bucket")
     assert (done.exit_code, done.stderr) == (4, "error: there is no file or directory none\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["buckets", "mb s3://bucket", "ls s3://bucket", "rm s3://bucket/a", "upload here s3://bucket"],
+)
+def test_a_web_site_is_taken_for_no_store(tmp_path: Path, words: str) -> None:
+    page = Answer(200, b"<html><body>hello</body></html>", {"Content-Type": "text/html"})
+    here = write(tmp_path / "here", {"a": b"1"})
+    with serve(lambda _: page) as url:
+        asked = [str(here) if word == "here" else word for word in words.split()]
+        done = command(None, *asked, ENDPOINT_URL=url, **KEYS)
+    assert (done.exit_code, "S3 API" in done.stderr) == (1, True), done.output
 
 
 def test_a_limit_of_none_is_refused(moto_server: S3Server) -> None:
