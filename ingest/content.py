@@ -87,8 +87,8 @@ def _same_objects(one: StoreTree, entry: Entry, other: StoreTree, another: Entry
 
 def _same_pieces(one: Head, other: Head) -> bool | None:
     """Compare the checksums of pieces that are of the same kind, and cut at the same places."""
-    comparable = one.checksums and one.checksums.keys() == other.checksums.keys()
-    if not comparable or one.checksum_type != other.checksum_type:
+    comparable = 0 in one.checksums and one.checksums.keys() == other.checksums.keys()
+    if not comparable or one.checksum_type != other.checksum_type or one.checksum_type == "NONE":
         return None
     return one.checksums == other.checksums
 

@@ -124,11 +124,12 @@ class CorruptFile(IngestError):
 
 
 class StoreError(IngestError):
-    """A store could not do an operation; names operation, store, key and the store's answer."""
+    """A store could not do an operation; names operation, store, key and the store's answer.
 
+    Where ``is_local``, it is this machine's file system that refused; then it names the file.
+    """
 
-class DiskError(StoreError):
-    """The file system of this machine refuses to write a file; names it."""
+    is_local = False
 
 
 class StoreUnreachable(StoreError):

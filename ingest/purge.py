@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
-from ingest.backfill.plan import FOLDER, is_plan
 from ingest.backfill.windows import is_of_a_backfill
 from ingest.errors import NotFound, StoreError
 from ingest.fetcher import DATASETS
@@ -56,7 +55,7 @@ _FOLDERS = {
 class Days:
     """The days that are meant: each of ``dates``, all before a day, or every one there is.
 
-    Backfills and their plans are of no day: only ``every`` means them.
+    Backfills are of no day: only ``every`` means them.
     """
 
     dates: frozenset[date] = frozenset()
@@ -99,8 +98,7 @@ def _purge(lake: _Lake, zone: str, days: Days, *, dry_run: bool) -> Iterator[Ope
 
 def _find(lake: _Lake, zone: str, days: Days) -> Iterator[Version | Operation]:
     """Yield what runs made on ``days``, and what is to be told of all else that is there."""
-    places = [zone, FOLDER] if days.every else [zone]
-    for each in chain.from_iterable(lake.find(f"{place}/") for place in places):
+    for each in lake.find(f"{zone}/"):
         if isinstance(each, Operation):
             yield each
             continue
@@ -109,7 +107,7 @@ def _find(lake: _Lake, zone: str, days: Days) -> Iterator[Version | Operation]:
         if (partition.day if partition else None) not in days:
             continue
         of_a_run = partition and (key == partition.manifest_key or partition.owns(key))
-        if of_a_run or is_of_a_backfill(zone, key) or is_plan(key):
+        if of_a_run or is_of_a_backfill(zone, key):
             yield each
         elif each.latest and not each.marker:
             yield _told(lake, each, "skipped", "it stays: no run makes such a name")

@@ -241,7 +241,8 @@ class _Sync:
         if isinstance(self._destination, LocalTree):
             # What a link leads to is outside, where nothing is written and nothing deleted.
             tree = replace(self._destination, follow_symlinks=False)
-            there = tree.side(self._report_of_destination, rules, may_be_missing=True)
+            names, report = self._options.names, self._report_of_destination
+            there = tree.side(report, rules, names, may_be_missing=True)
             # Without hashes nothing is copied: files are read as fast as they would be hashed.
             return here, Side(there.entries, is_tree=True)
         there = self._destination.side()
@@ -252,7 +253,8 @@ class _Sync:
     @property
     def _looks(self) -> bool:
         """Whether what is in the destination matters."""
-        return self._options.compare is not None or not self._how.overwrite
+        anything = self._options.compare is not None or not self._how.overwrite
+        return anything and not isinstance(self._destination, NoTree)
 
     def _listed(self, source: StoreTree, after: str = "") -> Iterator[Entry]:
         """Yield the objects of the source after a key: those of the names, where there are any."""
@@ -263,7 +265,8 @@ class _Sync:
             key_filter(self._options.rules), names.after(after.removeprefix(source.prefix))
         )
         # What is listed again was reported the first time.
-        return source.named(chosen, self._report if not after else lambda _: None)
+        report = self._report if not after else lambda _: None
+        return source.named(chosen, report, self._how.threads)
 
     def _nothing(self) -> Side:
         if isinstance(self._destination, StoreTree):

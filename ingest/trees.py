@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ingest.errors import BucketNotFound, NotFound, StoreError
+from ingest.errors import BucketNotFound, IngestError, NotFound, StoreError, StoreUnreachable
 from ingest.files.deleting import delete
 from ingest.files.landing import Landing
 from ingest.files.named import Missed
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ingest.planning.names import Names
     from ingest.storage.base import Entry, Store, Transfer
 
-_LOOKED_UP, _THREADS = 1_000, 16
+_LOOKED_UP = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class LocalTree:
             if not may_be_missing:
                 raise
             entries = ()
-        if names is not None:
+        if names is not None and not may_be_missing:
             entries = missed.follow(entries, report)
         return Side(entries, is_tree=True, hash_of=self._md5)
 
@@ -126,33 +126,40 @@ class StoreTree:
         hash_of = _md5_etag if self.store.copies_itself else None
         return Side(self.store.list(self.prefix), self.prefix, hash_of=hash_of)
 
-    def named(self, names: Iterable[str], report: Callable[[Problem], None]) -> Iterator[Entry]:
+    def named(
+        self, names: Iterable[str], report: Callable[[Problem], None], threads: int
+    ) -> Iterator[Entry]:
         """Yield the objects of ``names``, relative to the prefix and in order; report the others.
 
-        Each is asked for by itself: a few among millions take a few requests.
+        Each is asked for by itself: a few among millions take a few requests. Raises what would be
+        the same for all: ``BucketNotFound``, ``StoreUnreachable`` and ``CredentialsRefused``.
         """
 
-        def look(name: str) -> tuple[str, Entry | None]:
+        def look(name: str) -> tuple[str, Entry | IngestError]:
             try:
                 return name, self.entry(self.prefix + name)
-            except BucketNotFound:
+            except (BucketNotFound, StoreUnreachable):
                 raise
-            except NotFound:
-                return name, None
+            except IngestError as error:
+                return name, error
 
         rest, is_sure = iter(names), False
         while batch := list(islice(rest, _LOOKED_UP)):
-            found = dict(in_threads(look, batch, _THREADS))
-            if not is_sure and None in found.values():
-                # Asked for an object, a store does not say that there is no such bucket.
+            found = dict(in_threads(look, batch, threads))
+            if not is_sure and all(isinstance(each, IngestError) for each in found.values()):
+                # Asked for an object, a store does not say that there is no such bucket, nor
+                # whether it is the key that is wrong: some refuse what is not there.
                 next(self.store.list(self.prefix), None)
-                is_sure = True
+            is_sure = True
             for name in batch:
-                if entry := found[name]:
-                    yield entry
-                else:
-                    url = self.shown(self.prefix + name)
-                    report(Problem(name, "missing", f"{url} does not exist"))
+                match found[name]:
+                    case NotFound():
+                        url = self.shown(self.prefix + name)
+                        report(Problem(name, "missing", f"{url} does not exist"))
+                    case IngestError() as error:
+                        report(Problem(name, "missing", str(error)))
+                    case entry:
+                        yield entry
 
     def delete(self, keys: Iterable[str], how: Transfer) -> Iterator[Outcome]:
         """Delete objects."""

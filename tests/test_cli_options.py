@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from faultproxy import Before, FaultProxy, Rule, StallAnswer
 from runs import files
 from stores import command, contents, fill, placed, store_of, write
 
@@ -220,3 +222,31 @@ def test_one_that_fails_keeps_the_others_from_going_only_where_that_is_asked(
     assert done.stderr.count("failed: ") == 1
     assert (len(arrived) < 200) if more else (set(names[1:]) <= arrived.keys())
     assert not any(name.endswith(".partial") for name in arrived)
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"), [([], True), (["--keep-partial"], True), (["--no-keep-partial"], False)]
+)
+def test_a_first_failure_ends_what_is_under_way_and_keeps_it_to_go_on_from(
+    moto_server: S3Server, tmp_path: Path, more: list[str], *, kept: bool
+) -> None:
+    store, here = store_of(moto_server), tmp_path / "here"
+    fill(store, {"large": os.urandom(LARGE * 2)})
+    fill(store, {"wrong": b"1"}, sha256="0" * 64)
+    stall = StallAnswer(threading.Event(), after=500)
+    with FaultProxy(moto_server.endpoint_url) as proxy:
+
+        def under_way() -> None:
+            proxy.wait_until(lambda: any(each.stat().st_blocks for each in here.glob(".*.partial")))
+
+        proxy.rules = [
+            Rule(Before(under_way), "GET", "/wrong"),
+            Rule(stall, "GET", "/large", skip=2, times=None),
+        ]
+        done = command(
+            *(moto_server, "download", store.url, here, "--fail-fast", *more),
+            endpoint_url=proxy.endpoint_url,
+        )
+        stall.release.set()
+    assert (done.exit_code, done.stderr.count("failed: ")) == (1, 1)
+    assert [path.name.split(".")[1] for path in here.iterdir()] == (["large"] if kept else [])

@@ -196,3 +196,19 @@ def test_help_that_cannot_be_written_is_an_error(moto_server: S3Server) -> None:
             )
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert "cannot use stdout" in done.stderr
+
+
+# What a command is started with
+
+
+def test_standard_input_that_is_closed_is_an_empty_list(moto_server: S3Server) -> None:
+    store = store_of(moto_server)
+    script = f'"$0" -m ingest upload . {store.url} --files-from - <&-'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable],
+        env=child_environment(command_environment(moto_server)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "nothing to do\n")

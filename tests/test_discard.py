@@ -106,6 +106,31 @@ def test_parts_that_break_off_are_read_again(moto_server: S3Server) -> None:
         assert len(proxy.seen("GET", "/dir/c")) >= LARGE // 10_000 + 3
 
 
+def test_nothing_of_what_failed_is_gone_on_with(
+    moto_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.storage.attempts._PAUSES_S", (0.001,) * 2)
+    store = store_of(moto_server)
+    fill(store, CONTENT)
+    made: list[Nowhere] = []
+    begin = Nowhere.__init__
+
+    def noted(self: Nowhere) -> None:
+        begin(self)
+        made.append(self)
+
+    monkeypatch.setattr(Nowhere, "__init__", noted)
+    with FaultProxy(moto_server.endpoint_url) as proxy:
+        proxy.rules = [Rule(DropAnswer(2_000), "GET", "/dir/c", skip=4, times=None)]
+        done = command(
+            *(moto_server, "download", f"{store.url}/dir/c", "--discard"),
+            endpoint_url=proxy.endpoint_url,
+        )
+    assert done.exit_code == 1
+    assert made
+    assert not any(nowhere._left for nowhere in made)
+
+
 def test_it_takes_no_path(moto_server: S3Server, empty: Path) -> None:
     store = store_of(moto_server)
     for words in ([store.url, "there"], []):

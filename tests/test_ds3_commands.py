@@ -55,7 +55,7 @@ def test_a_directory_goes_up_and_comes_down(
     up = told(pearl, "upload", f"{here}{end}", f"ds3://{bucket}/to{end}")
     assert up.exit_code == 0, up.stderr
     assert pearl.contents(bucket) == placed("to/", FILES)
-    assert f"upload {here}/a.txt -> ds3://{bucket}/to/a.txt" in up.stdout
+    assert f"upload {here}/a.txt -> ds3://{bucket}/to/a.txt" in up.stdout.splitlines()
     assert "4 uploaded" in up.stderr
     down = told(pearl, "download", f"ds3://{bucket}/to{end}", tmp_path / "made")
     assert down.exit_code == 0, down.stderr
@@ -343,12 +343,15 @@ def test_json_has_one_object_a_line_and_a_summary_last(pearl: Blackpearl, here: 
     assert last["summary"]["bytes"] == sum(map(len, FILES.values()))
 
 
-@pytest.mark.parametrize("verb", ["upload", "sync", "mv --recursive"])
-def test_a_dry_run_touches_nothing(pearl: Blackpearl, here: Path, verb: str) -> None:
+@pytest.mark.parametrize(
+    ("verb", "reason"), [("upload", ""), ("sync", " (new)"), ("mv --recursive", "")]
+)
+def test_a_dry_run_touches_nothing(pearl: Blackpearl, here: Path, verb: str, reason: str) -> None:
     bucket = pearl.new_bucket()
     shown = told(pearl, *verb.split(), here, f"ds3://{bucket}", "--dry-run")
     assert shown.exit_code == 0
-    assert f"would upload {here}/a.txt -> ds3://{bucket}/a.txt" in shown.stdout
+    line = f"would upload {here}/a.txt -> ds3://{bucket}/a.txt{reason}"
+    assert line in shown.stdout.splitlines()
     assert not [each for each in pearl.requests if each.method not in {"GET", "HEAD"}]
     assert files(here) == FILES
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blackpearl import Blackpearl
-from faultproxy import FaultProxy
+from faultproxy import Answer, FaultProxy, Rule
+from ingest import trees
 from ingest.planning.names import Names, read_names
 from pearls import told
 from runs import files
@@ -69,6 +70,7 @@ def test_every_name_goes_between_nuls(given: set[str]) -> None:
         (b"./a\n", False, ["./a"]),
         (b"a\nb\0c", False, ["a\nb", "c"]),
         (b"\xff\n", True, ["\udcff"]),
+        (b"\xef\xbb\xbfa\n", False, ["a"]),
     ],
 )
 def test_a_list_has_one_name_a_line(content: bytes, of_files: bool, expected: list[str]) -> None:  # noqa: FBT001 - a parameter
@@ -173,19 +175,96 @@ def test_a_link_that_is_named_is_skipped_or_followed(
         assert (done.exit_code, contents(store)) == (0, expected)
 
 
-def test_a_sync_deletes_nothing_that_is_not_named(
-    moto_server: S3Server, here: Path, tmp_path: Path
+def test_a_sync_of_names_deletes_nothing(moto_server: S3Server, here: Path, tmp_path: Path) -> None:
+    store = store_of(moto_server)
+    fill(store, {"old": b""})
+    up = ("sync", here, store.url, "--files-from", listed(tmp_path, "a.txt"))
+    assert command(moto_server, *up).exit_code == 0
+    assert command(moto_server, *up).stderr == "nothing to do\n"
+    done = command(moto_server, *up, "--delete")
+    assert (done.exit_code, "--delete is for what is not" in done.stderr) == (2, True)
+    assert set(contents(store)) == {"a.txt", "old"}
+
+
+def test_nothing_that_is_not_named_is_looked_at(
+    moto_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_of(moto_server)
-    fill(store, {"old": b"", "gone": b""})
-    up = ("sync", here, store.url, "--delete", "--files-from")
-    assert command(moto_server, *up, listed(tmp_path, "a.txt")).exit_code == 0
-    assert set(contents(store)) == {"a.txt", "old", "gone"}
-    # What is named and not there is a failure, after which nothing is deleted.
-    assert command(moto_server, *up, listed(tmp_path, "a.txt", "gone")).exit_code == 1
-    assert set(contents(store)) == {"a.txt", "old", "gone"}
-    assert command(moto_server, *up, listed(tmp_path)).exit_code == 0
-    assert set(contents(store)) == {"a.txt", "old", "gone"}
+    here = write(tmp_path / "here", {"a/b/c": b"1", "a/x/y": b"2", "z/1": b"3"})
+    opened: list[str] = []
+    scandir = os.scandir
+
+    def noted(path: str) -> Any:
+        opened.append(os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", noted)
+    words = ("--files-from", listed(tmp_path, "a/b/c"))
+    assert command(moto_server, "upload", here, store.url, *words).exit_code == 0
+    assert [path.rstrip("/") for path in opened] == [
+        f"{here}{below}" for below in ("", "/a", "/a/b")
+    ]
+
+
+def test_what_else_is_in_the_target_is_nobodys_business(
+    moto_server: S3Server, tmp_path: Path
+) -> None:
+    store = store_of(moto_server)
+    fill(store, {"a": b"1"})
+    here = write(tmp_path / "here", {"\udcff": b""})
+    words = ("--files-from", listed(tmp_path, "a"))
+    done = command(moto_server, "sync", store.url, here, *words)
+    assert (done.exit_code, (here / "a").read_bytes()) == (0, b"1"), done.stderr
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_name_that_is_refused_does_not_keep_the_others(
+    moto_server: S3Server, tmp_path: Path, status: int
+) -> None:
+    store = store_of(moto_server)
+    fill(store, FILES)
+    names = listed(tmp_path, "a.txt", "dir/b.csv", "refused")
+    with FaultProxy(moto_server.endpoint_url) as proxy:
+        proxy.rules = [Rule(Answer(status, "", ""), "HEAD", "/refused", times=None)]
+        done = command(
+            *(moto_server, "download", f"{store.url}/", tmp_path / "to", "--files-from", names),
+            endpoint_url=proxy.endpoint_url,
+        )
+    assert (done.exit_code, done.stderr.count("failed: ")) == (1, 1), done.stderr
+    assert files(tmp_path / "to") == {name: FILES[name] for name in ("a.txt", "dir/b.csv")}
+
+
+def test_wrong_keys_are_told_once(moto_server: S3Server, tmp_path: Path) -> None:
+    store = store_of(moto_server)
+    names = listed(tmp_path, "a", "b", "c")
+    with FaultProxy(moto_server.endpoint_url) as proxy:
+        proxy.rules = [
+            Rule(Answer(403, "", ""), "HEAD", times=None),
+            Rule(Answer(403, "InvalidAccessKeyId", "No."), "GET", times=None),
+        ]
+        done = command(
+            *(moto_server, "download", f"{store.url}/", tmp_path / "to", "--files-from", names),
+            endpoint_url=proxy.endpoint_url,
+        )
+    assert (done.exit_code, done.stderr.count("\n")) == (3, 1), done.stderr
+
+
+def test_as_many_names_are_asked_for_at_once_as_is_said(
+    moto_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    made = trees.in_threads
+
+    def noted(work: Any, items: Any, threads: int) -> Any:
+        asked.append(threads)
+        return made(work, items, threads)
+
+    monkeypatch.setattr(trees, "in_threads", noted)
+    store = store_of(moto_server)
+    fill(store, FILES)
+    words = ("--files-from", listed(tmp_path, "a.txt"), "--concurrency", "3")
+    assert command(moto_server, "download", store.url, tmp_path / "to", *words).exit_code == 0
+    assert asked == [3]
 
 
 def test_rules_choose_among_the_names(moto_server: S3Server, here: Path, tmp_path: Path) -> None:

@@ -348,8 +348,9 @@ def test_cancelling_ends_it_also_while_parts_wait_for_the_first(
             target=lambda: outcomes.append(fetch(proxy.endpoint_url, tmp_path, served.etag, how))
         )
         work.start()
-        # As many as memory is there for; then the others wait.
-        proxy.wait_until(lambda: len(proxy.requests) == 3 + receiving_parts._WAITING)
+        # As many as memory is there for; then the others wait. Where another part was faster and
+        # stalls, the first makes room for one more.
+        proxy.wait_until(lambda: len(proxy.requests) >= 3 + receiving_parts._WAITING)
         cancelled.set()
         work.join(30)
         never.set()

@@ -431,7 +431,7 @@ def test_what_a_run_lands_meanwhile_is_told(moto_server: S3Server) -> None:
     fill(store, partition())
     landing = Before(lambda: fill(store, {MOVIES: b"anew"}))
     with FaultProxy(moto_server.endpoint_url) as proxy:
-        proxy.rules = [Rule(landing, query="versions", skip=2)]
+        proxy.rules = [Rule(landing, query="versions", skip=1)]
         told = purge(moto_server, store.bucket, "--all", "--yes", url=proxy.endpoint_url)
     assert told.exit_code == 1
     assert f"cannot delete {store.url}/{MOVIES}: it is there still, or anew" in told.stderr

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 FOLDER = "_plans"
 """At the root of the lake; readers of tables skip names that begin with ``_``."""
-_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_KEY = re.compile(f"{FOLDER}/{_DAY}_{_DAY}_[0-9a-f]{{8}}[.]json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +88,6 @@ def plan_for(question: Question, stores: Sequence[Lake], tmdb: Tmdb, *, anew: bo
     plan = make(question, tmdb)
     keep(stores, plan)
     return plan
-
-
-def is_plan(key: str) -> bool:
-    """Whether ``key`` is one that a plan is kept under."""
-    return _KEY.fullmatch(key) is not None
 
 
 def kept_plan(lake: Lake, key: str) -> Plan:

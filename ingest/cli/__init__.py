@@ -23,10 +23,11 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, leave)
     # Where the caller has closed them, whatever is opened next would be written to.
+    sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY))
     sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    _load_variables()
     try:
-        _load_variables()
         from ingest.cli.group import cli
 
         cli(prog_name="ingest")
@@ -44,11 +45,11 @@ def main() -> None:
 def _load_variables() -> None:
     from pathlib import Path
 
-    if not Path(".env").is_file():
-        return
-    from dotenv import load_dotenv
-
     try:
+        if not Path(".env").is_file():
+            return
+        from dotenv import load_dotenv
+
         load_dotenv(Path(".env"))
     except (OSError, ValueError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, ValueError) else error.strerror

@@ -13,7 +13,7 @@ import click
 
 from ingest.cli import INTERRUPTED, briefly
 from ingest.cli.daily import Day
-from ingest.cli.options import Command, output_options
+from ingest.cli.options import Summing, output_options
 from ingest.cli.text import human_size, printable
 from ingest.errors import UsageError
 from ingest.settings import GENRES, load
@@ -34,7 +34,7 @@ _LONGEST_S = 30 * 86_400.0
 """Seconds for TMDB: nobody limits them here, and a backfill may take days."""
 
 
-@click.command(cls=Command)
+@click.command(cls=Summing)
 @click.option("--from", "first", type=Day(), required=True, metavar="YYYY-MM-DD", help="First day.")
 @click.option("--to", "last", type=Day(), required=True, metavar="YYYY-MM-DD", help="Last day.")
 @click.option(

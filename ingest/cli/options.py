@@ -52,6 +52,12 @@ class Command(click.Command):
         ctx.meta[_ORDER] = [each.name for each in order if each.name in {"include", "exclude"}]
         return super().parse_args(ctx, args)
 
+    def end(self, ctx: click.Context, error: IngestError) -> None:
+        """Write the last line of ``--json`` of what ``error`` has ended."""
+        from ingest.cli.console import Tally, write_json
+
+        write_json(ctx.meta.get(TALLY, Tally()).as_json(error))
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run it, and see that what it wrote arrives."""
 
@@ -65,9 +71,7 @@ class Command(click.Command):
                     result = super().invoke(ctx)
                 except (IngestError, click.exceptions.Exit) as end:
                     if isinstance(end, IngestError) and ctx.params.get("as_json"):
-                        from ingest.cli.console import Tally, write_json
-
-                        write_json(ctx.meta.get(TALLY, Tally()).as_json(end))
+                        self.end(ctx, end)
                     sys.stdout.flush()
                     raise
                 sys.stdout.flush()
@@ -87,6 +91,13 @@ class Command(click.Command):
                 where = error.filename or "stdout"
                 click.echo(f"error: cannot use {where}: {error.strerror or error}", err=True)
             ctx.exit(1)
+
+
+class Summing(Command):
+    """A command with a summary of its own, which tells by itself what is missing."""
+
+    def end(self, ctx: click.Context, error: IngestError) -> None:
+        """Write nothing more."""
 
 
 class Size(click.ParamType[int]):

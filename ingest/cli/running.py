@@ -80,9 +80,10 @@ def run(
     reporter = Reporter(as_json=values["as_json"], quiet=values["quiet"])
     ctx.meta[TALLY] = reporter.tally
     try:
-        done = operations(call, call.transfer(reporter.moved))
+        how = call.transfer(reporter.moved)
+        done = operations(call, how)
         if values.get("fail_fast"):
-            done = _to_the_first_failure(done, call.cancelled)
+            done = _to_the_first_failure(done, how)
         code = _shown(reporter, done, sizes(call), call.cancelled)
     except KeyboardInterrupt:
         briefly(reporter.interrupted)
@@ -91,14 +92,13 @@ def run(
     ctx.exit(code)
 
 
-def _to_the_first_failure(
-    operations: Iterator[Operation], cancelled: threading.Event
-) -> Iterator[Operation]:
+def _to_the_first_failure(operations: Iterator[Operation], how: Transfer) -> Iterator[Operation]:
     """Yield ``operations`` until one has failed; end what is under way then."""
     for operation in operations:
         yield operation
         if operation.status == "failed":
-            cancelled.set()
+            how.given_up.set()
+            how.cancelled.set()
             return
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli.options import Command, output_options
+from ingest.cli.options import Summing, output_options
 from ingest.cli.remote import follow_again, show_summary, start_and_follow
 from ingest.errors import Incomplete
 from ingest.location import parse_url
@@ -21,7 +21,7 @@ _LONGEST_S = 365 * 86_400.0
 """Nobody limits the time of this machine."""
 
 
-@click.command(cls=Command)
+@click.command(cls=Summing)
 @click.argument("source")
 @click.argument("destination")
 @click.option("--local/--remote", default=True, help="Here, or on Step Functions; here.")
@@ -49,7 +49,7 @@ def transfer(ctx: click.Context, /, source: str, destination: str, **values: Any
     ctx.exit(start_and_follow("transfer", given, **output))
 
 
-@click.command(cls=Command)
+@click.command(cls=Summing)
 @click.argument("execution")
 @output_options
 @click.pass_context

@@ -121,6 +121,8 @@ def sync(ctx: click.Context, /, source: str, destination: str, **values: Any) ->
     """Make DESTINATION like SOURCE; one of them, or both, s3://bucket/prefix."""
     from ingest.sync import Options
 
+    if values["delete"] and values["files_from"]:
+        raise UsageError("--files-from names what is there; --delete is for what is not")
     options = Options(
         compare=values["compare"],
         delete=values["delete"],
@@ -236,7 +238,7 @@ def _file(
 
     sizes: list[int] = []
     if values["files_from"]:
-        raise UsageError("--files-from takes names below a directory", hint=_FOR_DIRECTORIES)
+        raise UsageError(f"--files-from takes names below a directory, and {source} is none")
 
     def operations(call: Asked, how: Transfer) -> Iterator[Operation]:
         start, key = named(call, source)

@@ -22,23 +22,21 @@ class Missed:
     def __init__(self, root: Path, names: Iterable[str]) -> None:
         """Look at nothing yet."""
         self._root = root
-        self._names = names
-        self._seen: set[str] = set()
+        self._left = dict.fromkeys(names)
 
     def seen(self, problem: Problem) -> None:
         """Take note of what the scan reports."""
-        self._seen.add(problem.key)
+        self._left.pop(problem.key, None)
 
     def follow(
         self, entries: Iterable[Entry], report: Callable[[Problem], None]
     ) -> Iterator[Entry]:
         """Yield ``entries``, and in the end report each name that was missed, and why."""
         for entry in entries:
-            self._seen.add(entry.key)
+            self._left.pop(entry.key, None)
             yield entry
-        for name in self._names:
-            if name not in self._seen:
-                report(Problem(name, "missing", self._why(name)))
+        for name in self._left:
+            report(Problem(name, "missing", self._why(name)))
 
     def _why(self, name: str) -> str:
         path = self._root / name

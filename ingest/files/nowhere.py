@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingest.files.landing import Landing
 from ingest.files.partial import Partial, parts_of
+from ingest.files.paths import failure
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -51,7 +52,11 @@ class Nowhere(Landing):
         parts = parts_of(size, part_size)
         left = self._left.setdefault(path, {part.number for part in parts})
         missing = tuple(part for part in parts if part.number in left)
-        fd, dropped = os.open(os.devnull, os.O_RDWR), _Dropped(self._left, path)
+        try:
+            fd = os.open(os.devnull, os.O_RDWR)
+        except OSError as error:
+            raise failure(os.devnull, error) from None
+        dropped = _Dropped(self._left, path)
         return Partial(path, size, parts, missing, dropped, fd, lambda: None, True, left)  # noqa: FBT003 - goes on
 
 

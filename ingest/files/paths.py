@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ingest.errors import DiskError, StoreError
+from ingest.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,6 +239,8 @@ def _unfit(path: str, names: FileSystem) -> tuple[ProblemKind, str] | None:
     return None
 
 
-def failure(where: str, error: OSError) -> DiskError:
+def failure(where: str, error: OSError) -> StoreError:
     """Say what the file system refused, and where."""
-    return DiskError(f"cannot write {where!r}: {error.strerror or error}")
+    told = StoreError(f"cannot write {where!r}: {error.strerror or error}")
+    told.is_local = True
+    return told

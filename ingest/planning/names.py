@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def read_names(content: bytes, *, of_files: bool) -> Names:
     Bytes that are no UTF-8 are kept as Python keeps them in the names of files. ``of_files`` takes
     ``./a`` for ``a``, as the same program prints it.
     """
+    content = content.removeprefix(BOM_UTF8)
     if b"\0" in content:
         lines = content.split(b"\0")
     else:

@@ -115,8 +115,9 @@ class Transfer:
     bytes are sent or asked for, with their number, and waits as long as a limit demands. Where
     ``cancelled`` is set, nothing new is begun. What is there of a large file is kept after a
     failure, to go on from, where ``keep_partial``; on this machine's disk, after a transfer was
-    cancelled, only where ``keep_cancelled``. Where ``preserve``, the times, permissions and owner
-    of a file are kept in the metadata of its object, and given back to the file it is fetched to.
+    cancelled, only where ``keep_cancelled``. One that is ``given_up`` as well ended with a failure.
+    Where ``preserve``, the times, permissions and owner of a file are kept in the metadata of its
+    object, and given back to the file it is fetched to.
     """
 
     threads: int = 16
@@ -127,6 +128,12 @@ class Transfer:
     moved: Callable[[int], None] = _ignore
     pace: Callable[[int], None] = _ignore
     cancelled: threading.Event = field(default_factory=threading.Event)
+    given_up: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def keeps_cancelled(self) -> bool:
+        """Whether what is there of a large file on this machine's disk stays, once cancelled."""
+        return self.keep_partial if self.given_up.is_set() else self.keep_cancelled
 
 
 PLAIN = Transfer()

@@ -78,7 +78,7 @@ class Receiver:
 
         Its own thread may wait for the store for longer than this process lives.
         """
-        if self._unfinished and self._how.cancelled.is_set() and not self._how.keep_cancelled:
+        if self._unfinished and self._how.cancelled.is_set() and not self._how.keeps_cancelled:
             self._unfinished.discard()
 
     def is_small(self, item: GetItem) -> bool:
@@ -184,7 +184,7 @@ class Receiver:
                 receiving.run(_PARTS_AT_ONCE)
             except BaseException:
                 cancelled = how.cancelled.is_set()
-                if not (how.keep_cancelled if cancelled else how.keep_partial):
+                if not (how.keeps_cancelled if cancelled else how.keep_partial):
                     partial.discard()
                 raise
             landed = partial.commit(check=lambda _: receiving.check())

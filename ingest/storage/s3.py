@@ -171,7 +171,7 @@ class S3Store:
     def has_content(self, entry: Entry, path: Path) -> bool | None:
         """Compare the ETag with that of the file in the same parts, where the store tells them."""
         count = parts_in(entry.etag or "")
-        told = count and self._told_part_size(self._api, entry, count)
+        told = count and self._told_part_size(self._api, self.bucket, entry, count)
         return etag_of(path, told) == entry.etag if told else None
 
     @property
@@ -243,12 +243,17 @@ class S3Store:
         if count is None or not self.clients.provider.multipart_copy:
             return usual
         with closing(api_of(self.clients, bucket)) as api:
-            told = self._told_part_size(api, origin, count)
+            told = self._told_part_size(api, bucket, origin, count)
         likely = plausible_part_sizes(origin.size, count)
         return told or (likely[0] if likely else usual)
 
-    def _told_part_size(self, api: Api, entry: Entry, count: int) -> int | None:
-        return self._asked("look at", entry.key, lambda: told_part_size(api, entry, count))
+    def _told_part_size(self, api: Api, bucket: str, entry: Entry, count: int) -> int | None:
+        call = functools.partial(told_part_size, api, entry, count)
+        try:
+            return patiently(call, self._stop, self.clients.connection.patience_s)
+        except Failed as failed:
+            what = f"cannot look at s3://{bucket}/{entry.key}{self.clients.at}"
+            raise failed.error(what) from None
 
     def _copy_in_parts(
         self, item: CopyItem, bucket: str, part_size: int, arguments: dict[str, Any]
@@ -334,7 +339,7 @@ class S3Store:
             error = StoreError("the transfer was stopped")
         if isinstance(error, OSError) and error.filename is not None:
             error = StoreError(f"cannot read {error.filename}: {error.strerror}")
-        if type(error) is StoreError and self.url not in error.message:
+        if type(error) is StoreError and not error.is_local and self.url not in error.message:
             return StoreError(f"{what}{self.clients.at}: {error.message}", hint=error.hint)
         return translate(f"{what}{self.clients.at}", error)
 

@@ -178,7 +178,7 @@ class GetJob:
         errors = [each.error for each in downloads if each.error]
         is_open = any(each.is_open for each in downloads)
         is_stopped = self._how.cancelled.is_set() or is_open
-        keep = self._how.keep_cancelled if is_stopped else self._how.keep_partial
+        keep = self._how.keeps_cancelled if is_stopped else self._how.keep_partial
         for each in downloads:
             if each.landed and (each.is_open or each.error):
                 try:

@@ -220,7 +220,7 @@ class Jobs:
         can_resume = job.request_type == "PUT" and (
             is_stopped or any(type(error) is StoreError for error in failed)
         )
-        if can_resume and (how.keep_cancelled if is_stopped else how.keep_partial):
+        if can_resume and (how.keeps_cancelled if is_stopped else how.keep_partial):
             logger.warning("the job %s is left to be resumed", job.id)
             return True
         try:
