@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.errors import StoreError
+from ingest.files import attributes as module
 from ingest.files.attributes import Attributes
 from ingest.files.landing import Landing
 from ingest.storage.attributes import as_s3, as_spectra, read, with_attributes
@@ -122,6 +124,17 @@ def test_a_time_is_read_or_left_out(text: str, moment_ns: int | None) -> None:
         ({"mode": "0107777"}, 0o777),
         ({"ds3-mode": "102640"}, 0o640),
         ({"mode": "0"}, 0),
+        ({"mode": "7777"}, 0o777),
+        ({"mode": "33152"}, 0o600),  # as s3fs writes 100600
+        ({"mode": "33188"}, 0o644),
+        ({"ds3-mode": "33184"}, 0o640),
+        ({"mode": "40755"}, None),  # a directory's
+        ({"ds3-mode": "40755", "ds3-permissions": "750(rwxr-x---)"}, 0o750),
+        ({"mode": "16877"}, None),  # as s3fs writes 40755
+        ({"mode": "120777"}, None),
+        ({"mode": "41471"}, None),  # as s3fs writes 120777
+        ({"mode": "1100644"}, None),
+        ({"mode": "98688"}, None),  # 300600
         ({"mode": "8"}, None),
         ({"mode": "-644"}, None),
         ({"mode": "0o644"}, None),
@@ -310,23 +323,43 @@ def test_the_owner_comes_before_the_permissions_and_only_from_root(
     assert calls == [first, *rest[0], second, *rest[1], *rest[0], *rest[1]]
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EINVAL])
+def test_a_root_that_may_not_give_files_away_keeps_them_and_is_told_once(
+    landed: Callable[[Attributes], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+) -> None:
+    monkeypatch.setattr(module, "_untold", threading.Lock())
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", fail_with(code))
+    for _ in range(3):
+        found = landed(FILE).stat()
+        assert (found.st_mode & 0o7777, found.st_mtime_ns) == (0o640, MTIME)
+    assert [each.getMessage() for each in caplog.records] == [
+        f"not every file gets the owner it had: {os.strerror(code)}"
+    ]
+
+
 @pytest.mark.parametrize(
-    ("call", "told"), [("fchown", "the owner 12:34"), ("fchmod", "the permissions 640")]
+    ("call", "code"),
+    [("fchown", errno.EIO), ("fchown", errno.EROFS), ("fchmod", errno.EPERM)],
 )
 def test_what_the_file_system_refuses_is_told(
     landed: Callable[[Attributes], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     call: str,
-    told: str,
+    code: int,
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "fchown", lambda *_: None)
-    monkeypatch.setattr(os, call, fail_with(errno.EPERM))
+    monkeypatch.setattr(os, call, fail_with(code))
     with pytest.raises(StoreError) as caught:
         landed(FILE)
     where = str(tmp_path / "a")
-    why = f"Operation not permitted: it cannot have {told}"
+    told = {"fchown": "the owner 12:34", "fchmod": "the permissions 640"}[call]
+    why = f"{os.strerror(code)}: it cannot have {told}"
     assert str(caught.value) == f"cannot write {where!r}: {why}"
     assert tree(tmp_path) == {}
 

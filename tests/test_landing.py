@@ -158,28 +158,6 @@ def test_a_planted_file_link_is_replaced(tmp_path: Path, outside: Path, *, dangl
     assert not (tmp_path / "target" / "b").is_symlink()
 
 
-@pytest.mark.parametrize("what", ["link", "dangling", "hard link", "fifo"])
-def test_what_is_planted_in_place_of_a_partial_file_is_not_written_to(
-    tmp_path: Path, outside: Path, what: str
-) -> None:
-    target = tmp_path / "target"
-    with Landing(target) as landing:
-        with landing.open("a", 2, part_size=1, identity="e") as partial:
-            partial.write_part(partial.missing[0], [b"x"])
-        planted = target / partials(target)[0]
-        planted.unlink()
-        if what == "fifo":
-            os.mkfifo(planted)
-        elif what == "hard link":
-            os.link(outside / "file", planted)
-        else:
-            planted.symlink_to(outside / ("file" if what == "link" else "none"))
-        with landing.open("a", 2, part_size=1, identity="e") as partial:
-            assert len(partial.missing) == 2
-            finish(partial, b"ab")
-    assert tree(target) == {"a": b"ab"}
-
-
 def test_the_target_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,7 @@ def test_one_that_another_user_writes_now_is_told_and_stays(
     content = planted.read_bytes()
     of_another(planted)
     if readable:  # and no more than that
-        refuse_writing(planted, monkeypatch)
+        refuse_writing(planted, monkeypatch, PermissionError())
     with planted.open("rb+") as theirs, Landing(tmp_path) as landing:
         fcntl.flock(theirs, fcntl.LOCK_EX)
         with pytest.raises(StoreError, match="another transfer is writing it"):
@@ -137,13 +138,23 @@ def test_one_that_another_user_writes_now_is_told_and_stays(
     assert tree(tmp_path) == {"a": b"ab"}
 
 
-def refuse_writing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a file that is there be opened for reading alone, as if we were not root."""
+def test_one_that_somebody_has_a_lease_of_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = begun(tmp_path)
+    refuse_writing(planted, monkeypatch, BlockingIOError(errno.EWOULDBLOCK, "leased"))
+    with pytest.raises(StoreError, match="leased"):
+        landed(tmp_path)
+    assert partials(tmp_path) == [planted.name]
+
+
+def refuse_writing(path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    """Have a file that is there be opened for reading alone, as where we are not root."""
     whole = os.open
 
     def opened(name: str, flags: int, *more: Any, **where: Any) -> int:
         if name == path.name and flags & os.O_RDWR and not flags & os.O_EXCL:
-            raise PermissionError
+            raise error
         return whole(name, flags, *more, **where)
 
     monkeypatch.setattr(os, "open", opened)

@@ -148,6 +148,60 @@ class TestResume:
         assert there.headers[1] == {"sha256": "new"}
         assert (done.parts_resumed, sum(progress)) == (0, SIZE)
 
+    @pytest.mark.parametrize(
+        ("begun", "asked"),
+        [
+            ({}, {"mtime": "1", "mode": "100600"}),
+            ({"mtime": "1"}, {"mtime": "1", "mode": "100600"}),
+            ({}, {"atime": "2023-11-14T22:13:20Z"}),
+            ({"mtime": "1", "mode": "100777"}, {}),
+            ({"uid": "0"}, {"sha256": "new"}),
+            ({}, {"k": "v"}),
+        ],
+    )
+    def test_attributes_that_one_of_the_two_was_not_asked_for_begin_it_anew(
+        self, there: There, file: Path, begun: dict[str, str], asked: dict[str, str]
+    ) -> None:
+        there.begin({1: part(file, 1)}, Metadata=begun)
+        progress: list[int] = []
+        headers = {f"x-amz-meta-{name}": text for name, text in asked.items()}
+        done = there.upload(file, headers=headers, progress=progress.append)
+        assert there.headers[1] == asked
+        assert (done.parts_resumed, sum(progress)) == (0, SIZE)
+        assert (there.content, there.left) == (file.read_bytes(), [])
+
+    def test_metadata_that_nobody_takes_for_a_files_stay(self, there: There, file: Path) -> None:
+        there.begin({1: part(file, 1)}, Metadata={"k": "v"})
+        assert there.upload(file).parts_resumed == 1
+
+    def test_a_store_that_keeps_none_gets_a_file_twice_but_no_other(
+        self, there: There, file: Path
+    ) -> None:
+        def bare(answer: Answered) -> Answered:
+            kept = {k: v for k, v in answer.headers.items() if not k.startswith("x-amz-meta-")}
+            return Answered(kept, answer.body)
+
+        api, headers = there.api(answering("HEAD", "", bare)), {"x-amz-meta-mtime": "1"}
+        for resumed, sent in ((0, 3 + 4), (1, 3)):
+            there.begin({1: part(file, 1)}, Metadata={"mtime": "1"})
+            there.proxy.requests.clear()
+            assert there.upload(file, api, headers=headers).parts_resumed == resumed
+            assert len(there.sent) == sent
+            assert there.content == file.read_bytes()
+
+    def test_what_another_has_put_there_meanwhile_says_nothing_of_the_store(
+        self, there: There, file: Path
+    ) -> None:
+        def replaced() -> None:
+            there.client.put_object(Bucket=there.bucket, Key=KEY, Body=b"another's")
+
+        api, headers = there.api(), {"x-amz-meta-mtime": "1"}
+        there.proxy.rules.append(Rule(Before(replaced), "HEAD", skip=1))
+        for _ in range(2):
+            there.begin({1: part(file, 1)})
+            assert there.upload(file, api, headers=headers).parts_resumed == 0
+        assert there.headers[1] == {"mtime": "1"}
+
     def test_of_another_storage_class_begins_anew(self, moto: There, file: Path) -> None:
         moto.begin({1: part(file, 1)})
         headers = {"x-amz-storage-class": "STANDARD_IA"}

@@ -298,6 +298,21 @@ def test_an_upload_that_failed_midway_goes_on_with_the_same_command(
     assert (tmp_path / "back").read_bytes() == FILES["d/large"][0]
 
 
+@pytest.mark.parametrize(("before", "after"), [((), ("--preserve",)), (("--preserve",), ())])
+def test_an_upload_that_goes_on_otherwise_than_it_began_keeps_what_is_asked_for_now(
+    moto_server: S3Server, here: Path, before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    store, file = store_of(moto_server), here / "d/large"
+    with FaultProxy(moto_server.endpoint_url) as proxy:
+        proxy.rules.append(Rule(Answer(403, "AccessDenied"), "POST", query="uploadId="))
+        words, at = (file, f"{store.url}/large"), proxy.endpoint_url
+        assert command(moto_server, "cp", *words, *before, endpoint_url=at).exit_code == 3
+    done(command(moto_server, "mv", *words, *after))
+    assert not file.exists()
+    kept = store.head("large").metadata
+    assert kept.keys() & {"mtime", "mode"} == ({"mtime", "mode"} if after else set())
+
+
 def test_a_job_that_is_resumed_has_the_attributes_that_it_began_with(
     pearl: Blackpearl, here: Path, tmp_path: Path
 ) -> None:

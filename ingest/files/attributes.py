@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -10,9 +13,16 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+logger = logging.getLogger(__name__)
+
 PERMISSIONS = 0o777
 """Of a mode, what is ever given to a file: no stranger's set-user-ID."""
 _BY_UMASK, _PRIVATE = 0o666, 0o600
+_NO_RIGHT = (errno.EPERM, errno.EINVAL)
+"""How an owner is refused to root in a container, or by a file system that has none or other ones;
+the second is for one that the container does not know."""
+_untold = threading.Lock()
+"""Held from when it was told that an owner is refused: once is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +47,12 @@ class Attributes:
     def give(self, fd: int) -> None:
         """Give them to an open file: of the mode the permissions, the owner only if we are root.
 
-        Raises ``OSError`` that says what the file system refuses.
+        A root without the right to give files away is like any other user, which is logged once.
+        Raises ``OSError`` that says what else the file system refuses.
         """
         uid, gid = (-1 if each is None else each for each in (self.uid, self.gid))
         if (uid, gid) != (-1, -1) and os.geteuid() == 0:
-            with _told(f"the owner {uid}:{gid}"):
-                os.fchown(fd, uid, gid)
+            _give_away(fd, uid, gid)
         if self.mode is not None:
             permissions = self.mode & PERMISSIONS
             with _told(f"the permissions {permissions:03o}"):
@@ -59,6 +69,17 @@ def is_private(attributes: Attributes | None) -> bool:
 def mode_at_first(attributes: Attributes | None) -> int:
     """Return the mode to make a file with that gets ``attributes`` once it is complete."""
     return _PRIVATE if is_private(attributes) else _BY_UMASK
+
+
+def _give_away(fd: int, uid: int, gid: int) -> None:
+    with _told(f"the owner {uid}:{gid}"):
+        try:
+            os.fchown(fd, uid, gid)
+        except OSError as error:
+            if error.errno not in _NO_RIGHT:
+                raise
+            if _untold.acquire(blocking=False):
+                logger.warning("not every file gets the owner it had: %s", error.strerror)
 
 
 @contextmanager

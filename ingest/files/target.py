@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 """The flags of a file that is not there yet."""
+_OTHERS = 0o077
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +115,42 @@ class Target:
 
 
 def open_partial(name: str, at: int, mode: int) -> int:
-    """Open a partial file for this transfer alone, made where there is none of ours."""
+    """Open a partial file for this transfer alone, made with ``mode`` where there is none of ours.
+
+    What else has its name is removed, but for a partial file that another transfer writes.
+    """
     try:
-        return _own(os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at), name, at)
-    except BlockingIOError:
-        raise
+        fd, writable = _find(name, at)
     except FileNotFoundError:
         pass
+    except BlockingIOError:  # somebody has a lease of it
+        raise
     except OSError:  # something else was planted under its name
         os.unlink(name, dir_fd=at)
-    return _own(os.open(name, NEW, mode, dir_fd=at), name, at)
+    else:
+        state = _lock_named(fd, name, at)
+        if writable and _is_ours(state, mode):
+            return fd
+        try:
+            os.unlink(name, dir_fd=at)  # under its lock, lest it be a new one of another transfer
+        finally:
+            os.close(fd)
+    fd = os.open(name, NEW, mode, dir_fd=at)
+    _lock_named(fd, name, at)
+    return fd
 
 
-def _own(fd: int, name: str, at: int) -> int:
-    """Lock a partial file just opened; raise, and close it, where it is another's or not a file.
+def _find(name: str, at: int) -> tuple[int, bool]:
+    """Open what is there; return whether to write, or only to see if another transfer has it."""
+    plain = os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(name, os.O_RDWR | plain, dir_fd=at), True
+    except PermissionError:
+        return os.open(name, os.O_RDONLY | plain, dir_fd=at), False
+
+
+def _lock_named(fd: int, name: str, at: int) -> os.stat_result:
+    """Lock a file just opened; raise, and close it, where another transfer has it.
 
     Its name is looked up under the lock: who had the lock before may have renamed it, and then it
     is complete and never to be written to.
@@ -139,10 +162,20 @@ def _own(fd: int, name: str, at: int) -> int:
             same = os.path.samestat(state, os.stat(name, dir_fd=at, follow_symlinks=False))
         if not locked or not same:
             raise BlockingIOError(errno.EWOULDBLOCK, "another transfer is writing it")
-        if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:  # a second name may be anywhere
-            raise FileExistsError(errno.EEXIST, f"{name!r} is no partial file")
         stack.pop_all()
-    return fd
+    return state
+
+
+def _is_ours(state: os.stat_result, mode: int) -> bool:
+    """Whether a file is a partial one that this user began, to be made with ``mode``.
+
+    Its owner tells, and of a private one what others may do. Of any other that is what the umask
+    let them when it was begun: nobody else could have given it to them.
+    """
+    if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:  # a second name may be anywhere
+        return False
+    private = not mode & _OTHERS
+    return state.st_uid == os.geteuid() and not (private and state.st_mode & _OTHERS)
 
 
 def lock(fd: int) -> bool:

@@ -37,7 +37,7 @@ _RFC_3339 = re.compile(
 )
 _MILLISECONDS = re.compile(r"-?[0-9]{1,14}")
 _ID = re.compile(r"[0-9]{1,10}")
-_MODE = re.compile(r"[0-7]{1,7}")
+_MODE = re.compile(r"[0-9]{1,7}")
 _PERMISSIONS = re.compile(r"([0-7]{3})\(.*")
 
 
@@ -97,7 +97,8 @@ def read(metadata: Mapping[str, str], modified: float) -> Attributes:
     """Return what ``metadata`` has of a file, whatever anybody has written there.
 
     What cannot be read is left out. ``modified`` is the time of the object, in seconds of Unix
-    time, for one that does not tell its file's. Of a mode the permissions alone are taken.
+    time, for one that does not tell its file's. Of a mode the permissions alone are taken, and none
+    of what is no regular file.
     """
     told = {name.lower(): text.strip() for name, text in metadata.items()}
 
@@ -181,7 +182,21 @@ def _within(moment_ns: int) -> int | None:
 
 
 def _mode(text: str) -> int | None:
-    return int(text, 8) & PERMISSIONS if _MODE.fullmatch(text) else None
+    """Read the mode of a regular file: octal digits, or the decimal ones that s3fs writes.
+
+    No digits are both: what kind of file they tell is another in the one than in the other.
+    """
+    if not _MODE.fullmatch(text):
+        return None
+    if not set(text) & {"8", "9"} and _kind(octal := int(text, 8)) in (0, stat.S_IFREG):
+        return octal & PERMISSIONS
+    decimal = int(text)
+    return decimal & PERMISSIONS if _kind(decimal) == stat.S_IFREG else None
+
+
+def _kind(mode: int) -> int:
+    """Return all of a mode that is above the permissions; ``stat.S_IFMT`` cuts it at 16 bits."""
+    return mode & ~0o7777
 
 
 def _permissions(text: str) -> int | None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from ingest.errors import CredentialsRefused, IngestError
 from ingest.storage.answers import Failed, is_encrypted
@@ -18,18 +19,21 @@ from ingest.storage.api import METADATA
 from ingest.storage.attempts import Halt, Stop, retried
 from ingest.storage.etags import parts_in
 from ingest.storage.parts import FileChanged, PartLimits, Source, part_size, part_size_of
-from ingest.storage.sending_parts import Job, Made, Sending, StartOver, Upload
+from ingest.storage.sending_parts import Job, Made, Sending, StartOver, Upload, is_of
 from ingest.storage.uploads import abort, stored_parts, unfinished_uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from ingest.storage.api import Answer
+    from ingest.storage.api import Answer, Api
     from ingest.storage.uploads import Target
 
 
 _LAST_READ = f"{METADATA}atime"
+_OF_FILES = frozenset(f"{METADATA}{name}" for name in ("mtime", "atime", "mode", "uid", "gid"))
+_unkept: WeakKeyDictionary[Api, frozenset[str]] = WeakKeyDictionary()
+"""Which headers a store has not as they are asked for, as far as that was found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,13 @@ def upload_file(  # noqa: PLR0913 - a file, where it goes, and how
 
     Parts that an unfinished upload of the key already has, with the file's size and MD5, are not
     sent again. ``headers`` are those of HTTP, by lower-case names, that the object is made with;
-    an object that was resumed and turns out to have another content type or other metadata is
-    sent anew. Each part is hashed while it is sent, and its ETag has to be that MD5. Where a store
-    has other ETags (never to be compared with ``compare_etag=False``), it is told the MD5 with
-    the part, and refuses it if other bytes come. The ETag of the whole is compared where it is one
-    of MD5s, its size otherwise. Memory does not grow with the part size: parts are read from the
-    file while they are sent, ``workers`` at a time.
+    an object that was resumed and turns out to have another content type, other metadata or a
+    file's attributes unasked is sent anew, once. Each part is hashed while it is sent, and its ETag
+    has to be that MD5. Where a store has other ETags (never to be compared with
+    ``compare_etag=False``), it is told the MD5 with the part, and refuses it if other bytes come.
+    The ETag of the whole is compared where it is one of MD5s, its size otherwise. Memory does not
+    grow with the part size: parts are read from the file while they are sent, ``workers`` at a
+    time.
 
     ``progress`` gets the bytes of each part as it is done, one call at a time, from the threads
     that send; a negative number takes back what is to be sent again. ``pace`` is called with the
@@ -114,9 +119,11 @@ def upload_file(  # noqa: PLR0913 - a file, where it goes, and how
         try:
             return _upload(job, _resumable(job) or _begin(job))
         except StartOver:
-            return _upload(job, _begin(job), again=True)
+            done = _upload(job, _begin(job), again=True)
+        _learn(job, done)
     except Halt:
         raise target.error("cancelled") from None
+    return done
 
 
 def _upload(job: Job, upload: Upload, *, again: bool = False) -> Uploaded:
@@ -174,21 +181,37 @@ def _check_object(job: Job, sending: Sending) -> None:
         raise failure from None
     if size != job.source.size:
         raise target.error(f"the object has {size} bytes, {job.source.size} were sent")
-    if sending.resumed and not _has_headers(head, job.headers):
+    unkept = _unkept.get(target.api, frozenset())
+    if sending.resumed and _differing(head, job.headers) - unkept:
         job.progress(-sending.reported)
         raise StartOver(target.error("it has the headers of an earlier upload"))
 
 
-def _has_headers(head: Answer, asked: Mapping[str, str]) -> bool:
-    """Whether content type and metadata do not differ: a resumed upload has its own.
+def _differing(head: Answer, asked: Mapping[str, str]) -> frozenset[str]:
+    """Return the names of the headers that are not as asked: a resumed upload has its own.
 
-    What the store does not keep at all is no difference, nor is when the file was last read: it
-    was, by the upload that was not finished.
+    They are the content type, where that is told, metadata that were asked for, and what tells of
+    a file where nobody asked for that. When the file was last read may be another time: it was,
+    by the upload that was not finished.
     """
-    kept = (name for name in asked if name == "content-type" or name.startswith(METADATA))
-    return all(
-        head.headers.get(name, asked[name]) == asked[name] for name in kept if name != _LAST_READ
-    )
+    there = head.headers
+    kept = {name for name in asked if name.startswith(METADATA)}
+    compared = kept - {_LAST_READ} | {"content-type"} & asked.keys() & there.keys()
+    wrong = {name for name in compared if there.get(name) != asked[name]}
+    one_sided = {name for name in _OF_FILES if (name in kept) != (name in there)}
+    return frozenset(wrong | one_sided)
+
+
+def _learn(job: Job, done: Uploaded) -> None:
+    """Note what the store has not kept of an upload that was not resumed.
+
+    It would not keep it another time either, so that no other file is sent twice for that.
+    """
+    api = job.target.api
+    with suppress(Failed, Halt):
+        head = retried(lambda: api.call("HEAD", job.target.key), Stop(job.cancelled))
+        if is_of(job.source, head.etag, done.etag):  # nobody else's object
+            _unkept[api] = _unkept.get(api, frozenset()) | _differing(head, job.headers)
 
 
 def _leave(job: Job, upload: Upload, *, changed: bool) -> str:

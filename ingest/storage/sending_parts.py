@@ -143,16 +143,13 @@ class Sending:
 
     def _landed(self) -> Made | None:
         """Return what the store says of the object where that is by now what was sent."""
-        target, expected = self._job.target, self.etag
+        target = self._job.target
         try:
             answer = target.api.call("HEAD", target.key)
             size = answer.size
         except Failed:
             return None
-        if is_md5(answer.etag):  # of the whole object, as rclone's server says
-            with suppress(OSError):
-                expected = etag_of(self._job.source.path, None)
-        same = answer.etag == expected and size == self._job.source.size
+        same = size == self._job.source.size and is_of(self._job.source, answer.etag, self.etag)
         return Made(answer.etag, is_encrypted(answer.headers)) if same else None
 
     def _drain(self) -> None:
@@ -233,6 +230,13 @@ class Sending:
         # S3 takes no part without a checksum where the upload was begun with some.
         unfit = failed.code == "InvalidRequest" and self._upload.stored
         return StartOver(error) if gone or unfit else error
+
+
+def is_of(source: Source, etag: str, expected: str) -> bool:
+    """Whether an object's ETag is the expected one, or the file's MD5, as rclone's server says."""
+    with suppress(OSError):
+        return etag == expected or (is_md5(etag) and etag == etag_of(source.path, None))
+    return False
 
 
 def _completion(parts: Mapping[int, StoredPart]) -> bytes:
