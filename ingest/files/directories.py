@@ -21,10 +21,14 @@ _OPEN_DIRECTORIES = 64
 
 @dataclass(slots=True)
 class Directory:
-    """An open directory; ``partials`` were there when it was opened, each by what it is for."""
+    """An open directory; ``partials`` were there when it was opened, each by what it is for.
+
+    So were ``special``: pipes, sockets and devices.
+    """
 
     fd: int
     partials: dict[str, list[str]]
+    special: set[str]
     users: int = 0
 
 
@@ -38,7 +42,7 @@ class Directories:
         self._sync = sync
         self._lock = threading.Lock()
         self._closed = False
-        self._open = OrderedDict({"": Directory(self.root, _partials(self.root), users=1)})
+        self._open = OrderedDict({"": Directory(self.root, *_found(self.root), users=1)})
 
     def acquire(self, path: str) -> Directory:
         """Open a directory, made where it is missing; it stays open until released."""
@@ -90,7 +94,7 @@ class Directories:
                 below, made = self._step(fd, name, done)
                 os.close(fd)
                 fd = below
-            return Directory(fd, {} if made else _partials(fd))
+            return Directory(fd, *(({}, set()) if made else _found(fd)))
         except BaseException:
             os.close(fd)
             raise
@@ -116,10 +120,15 @@ class Directories:
             raise NotADirectoryError(errno.ENOTDIR, f"{path!r} is {what}") from None
 
 
-def _partials(fd: int) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _found(fd: int) -> tuple[dict[str, list[str]], set[str]]:
+    """Return the partial files of a directory, and its pipes, sockets and devices."""
+    partials: dict[str, list[str]] = {}
+    special: set[str] = set()
     with os.scandir(fd) as entries:
         for entry in entries:
-            if entry.name.endswith(".partial") and (match := PARTIAL.fullmatch(entry.name)):
-                found.setdefault(match[1], []).append(entry.name)
-    return found
+            if not entry.is_file(follow_symlinks=False):
+                if not entry.is_dir(follow_symlinks=False) and not entry.is_symlink():
+                    special.add(entry.name)
+            elif entry.name.endswith(".partial") and (match := PARTIAL.fullmatch(entry.name)):
+                partials.setdefault(match[1], []).append(entry.name)
+    return partials, special

@@ -54,13 +54,15 @@ class Target:
         os.ftruncate(fd, size)
         self.seal(fd)
         os.close(os.dup(fd))  # reports failed writes, as closing does, and keeps the lock
+        refuse_unfit(self.name, self.directory.fd)  # what has come while it landed
         return self.commit()
 
     def commit(self) -> bool:
         """Give the complete file its name; False where it is taken and is to be left alone."""
         at = self.directory.fd
         if self.overwrite:
-            refuse_unfit(self.name, at)
+            if self.name in self.directory.special:
+                refuse_unfit(self.name, at)
             os.rename(self.partial, self.name, src_dir_fd=at, dst_dir_fd=at)
         elif not self._claim(at):
             self.discard()
