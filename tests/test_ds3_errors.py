@@ -297,6 +297,7 @@ def test_the_doctor_names_the_first_thing_that_is_wrong(
     assert [line.split()[1] for line in failed] == [check]
     assert says in said.stdout
     assert bool(pearl.contents(bucket)) is (check == "delete")
+    assert not [job for job in pearl.jobs if job.status == "IN_PROGRESS"]
 
 
 def test_the_doctor_tells_a_wrong_clock() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -12,7 +12,9 @@ from blackpearl import Blackpearl
 from faultproxy import Answer, Before, DropAnswer, DropRequest, Rule, Stall, StallAnswer, Truncate
 from ingest.storage.base import Transfer
 from ingest.storage.spectra import upload
-from ingest.storage.spectra.patience import Patience
+from ingest.storage.spectra.documents import Blob, Job
+from ingest.storage.spectra.jobs import Offers
+from ingest.storage.spectra.patience import Patience, Stop
 from pearls import AT_ONCE, errors, item, not_waiting, put, store_on, text
 from stores import write
 
@@ -143,6 +145,28 @@ def test_a_blob_that_has_arrived_is_not_waited_for_any_longer() -> None:
         stall.release.set()
         work.join(60)
         assert pearl.contents(store.bucket) == {"a": b"x" * 20}
+
+
+def test_a_blob_that_arrives_while_it_is_asked_for_more_is_not_waited_for(
+    waits: list[float],
+) -> None:
+    """The answer may be from before: it says nothing of what has been free since."""
+    first, second = Blob("a", 0, 10), Blob("a", 10, 10)
+    answers: list[tuple[Blob, ...]] = [(first,), (), (second,)]
+
+    class Appliance:
+        patience = Patience()
+
+        def ready(self, *_: object) -> tuple[tuple[Blob, ...], float | None]:
+            offered = answers.pop(0)
+            if not offered:
+                offers.settled()
+            return offered, 300.0
+
+    job = Job("1", "bucket", "PUT", "IN_PROGRESS", "", "", 0.0, 20, 0, 0)
+    offers = Offers(cast("Any", Appliance()), job, [first, second], Stop())
+    assert list(offers) == [first, second]
+    assert waits == []
 
 
 def test_who_cancels_does_not_wait_for_the_appliance() -> None:

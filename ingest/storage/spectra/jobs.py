@@ -281,6 +281,8 @@ class Offers:
         patience = self._jobs.patience
         waits, waited_s = 0, 0.0
         while self._left and not self._stop.is_set():
+            # Asked before: what arrives meanwhile may not have been known to who answered.
+            idle = not self._under_way
             offered, wait_s = self._jobs.ready(self._job, self._chunks, self._stop)
             # Chunks come in any order and may come again, with blobs that are not wanted.
             fresh = {(blob.name, blob.offset): blob for blob in offered}
@@ -296,7 +298,6 @@ class Offers:
                 continue
             # Where chunks that are done come again, others may be behind them.
             self._chunks = min(2 * self._chunks, _MOST_CHUNKS)
-            idle = not self._under_way
             wait_s = patience.wait_s(wait_s, waits)
             if idle:
                 waits, waited_s = waits + 1, waited_s + wait_s

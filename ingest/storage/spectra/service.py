@@ -221,10 +221,10 @@ class SpectraService:
 
 
 def _done(outcomes: Iterable[Outcome]) -> None:
-    """Raise the error of an outcome that has one."""
-    for outcome in outcomes:
-        if outcome.error:
-            raise outcome.error
+    """Raise the error of an outcome that has one, when all has ended."""
+    for error in [outcome.error for outcome in outcomes]:
+        if error:
+            raise error
 
 
 _VERBS = {"PUT": "upload", "GET": "download"}
