@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from ingest.storage.answers import Failed
 from ingest.storage.api import Api, Request
 from ingest.storage.base import PLAIN, Entry, GetItem, PutItem
 from ingest.storage.bulk import bursts
+from ingest.storage.wire import Wire
 from runs import files
 from stores import contents, fill, store_of
 from tinys3 import Answer as Told
@@ -24,6 +26,7 @@ from tinys3 import Asked, refusal, serve
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ingest.storage.reply import Reply
     from support import S3Server
 
 TOGETHER = replace(PLAIN, threads=8)
@@ -48,6 +51,37 @@ def test_answers_are_in_the_order_of_the_requests_whatever_they_are() -> None:
             assert bodies == [b"0", b"1", None, b"3", b"4"]
             assert isinstance(answers[2], Failed)
             assert answers[2].code == "NoSuchKey"
+
+
+def test_a_store_that_stalls_is_waited_for_once_and_not_once_an_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release, answering = threading.Event(), threading.Event()
+    waited_for: list[Wire] = []
+    answered = Wire.answer
+
+    def answer(asked: Asked) -> Told:
+        if not asked.path.endswith("5"):
+            assert release.wait(60)
+        answering.set()
+        return Told(body=b"at once")
+
+    def counted(wire: Wire) -> Reply:
+        waited_for.append(wire)
+        assert answering.wait(60)
+        return answered(wire)
+
+    monkeypatch.setattr(Wire, "answer", counted)
+    requests = [Request("GET", f"k{number}", {}, {}) for number in range(6)]
+    with serve(answer) as url:
+        key = AccessKey("a", "b")
+        with closing(Api(f"{url}/b", "r", lambda: key, answer_s=0.5)) as api:
+            *stalled, last = api.burst(requests)
+            release.set()
+    assert not isinstance(last, Failed)
+    assert last.body == b"at once"
+    assert [isinstance(each, Failed) and each.passes for each in stalled] == [True] * 5
+    assert len(waited_for) == 2, "the first, and the one that is there"
 
 
 def test_small_items_are_together_and_others_alone() -> None:

@@ -18,23 +18,25 @@ if TYPE_CHECKING:
     from ingest.operation import Operation
 
 
-def test_what_is_begun_finishes_where_ctrl_c_comes_before_all_threads_have_started(
+def test_what_is_begun_finishes_where_ctrl_c_comes_as_threads_are_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started, waited_for = threading.Event(), threading.Event()
+    begun: list[int] = []
     finished: list[int] = []
 
     def work(item: int) -> None:
+        begun.append(item)
         started.set()
         assert waited_for.wait(timeout=30)
         finished.append(item)
 
     class Interrupted(threading.Thread):
         def start(self) -> None:
-            if started.is_set():
-                raise KeyboardInterrupt
             super().start()
-            assert started.wait(timeout=30)
+            if threading.current_thread() is threading.main_thread():
+                assert started.wait(timeout=30)
+                raise KeyboardInterrupt
 
         def join(self, timeout: float | None = None) -> None:
             waited_for.set()
@@ -43,7 +45,38 @@ def test_what_is_begun_finishes_where_ctrl_c_comes_before_all_threads_have_start
     monkeypatch.setattr(threading, "Thread", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         next(in_threads(work, [1, 2, 3], threads=3))
-    assert finished == [1]
+    assert finished
+    assert sorted(finished) == sorted(begun)
+
+
+def test_there_are_no_more_threads_than_there_is_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Counted(threading.Thread):
+        def start(self) -> None:
+            made.append(self)
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Counted)
+    assert sorted(in_threads(abs, [-1, 2], threads=64)) == [1, 2]
+    assert len(made) <= 3, "one finds out that there is nothing more"
+    made.clear()
+    assert list(in_threads(abs, [], threads=64)) == []
+    assert len(made) == 1
+
+
+def test_where_the_system_allows_few_threads_those_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Few(threading.Thread):
+        def start(self) -> None:
+            if len(made) == 2:
+                raise RuntimeError("can't start new thread")
+            made.append(self)
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Few)
+    assert sorted(in_threads(abs, range(-500, 0), threads=64)) == list(range(1, 501))
 
 
 def test_what_is_begun_is_ended_where_ctrl_c_comes_between_two_outcomes() -> None:

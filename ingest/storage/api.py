@@ -14,10 +14,10 @@ import xml.etree.ElementTree as ET
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
-from selectors import EVENT_READ, DefaultSelector
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import quote, urlsplit
 
 from ingest.storage.answers import Failed, refusal_in, refusal_of
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from ingest.settings import AccessKey
     from ingest.storage.connection import Clients
     from ingest.storage.reply import Reply
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 METADATA = "x-amz-meta-"
 """What the names of headers begin with that are metadata."""
@@ -213,30 +216,25 @@ class Api:
         wait for each other as well, for Python's lock, and longer than a small object takes.
         Nothing is sent again.
         """
-        results: dict[int, Answer | Failed] = {}
-        with DefaultSelector() as waiting:
-            try:
-                for number, request in enumerate(requests):
-                    try:
-                        wire = self._begin(request)
-                    except Failed as failed:
-                        results[number] = failed
-                    else:
-                        waiting.register(wire, EVENT_READ, (number, request, wire))
-                while waiting.get_map() and (ready := waiting.select(self._answer_s)):
-                    for key, _ in ready:
-                        number, request, wire = key.data
-                        waiting.unregister(wire)
-                        try:
-                            results[number] = self._read(request, wire)
-                        except Failed as failed:
-                            results[number] = failed
-            finally:
-                for left in waiting.get_map().values():
-                    number, _, wire = left.data
+        begun: list[tuple[Request, Wire | Failed]] = []
+        answers: list[Answer | Failed] = []
+        try:
+            begun.extend((request, _caught(self._begin, request)) for request in requests)
+            end = time.monotonic() + self._answer_s
+            for request, wire in begun:
+                if isinstance(wire, Failed):
+                    answers.append(wire)
+                elif time.monotonic() > end and not wire.is_answered():
+                    # All have waited as long as the one before it: none is waited for anew.
                     wire.close()
-                    results[number] = Failed("", "timed out", passes=True)
-        return [results[number] for number in range(len(results))]
+                    answers.append(Failed("", "timed out", passes=True))
+                else:
+                    answers.append(_caught(self._read, request, wire))
+        finally:
+            for _, wire in begun[len(answers) :]:
+                if isinstance(wire, Wire):
+                    wire.close()
+        return answers
 
     def _read(self, request: Request, wire: Wire) -> Answer:
         with self._answer(request, wire) as reply:
@@ -332,6 +330,7 @@ def metadata_in(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=256)
 def http_date(text: str) -> float:
     """Return what a header such as Last-Modified says, in seconds of Unix time.
 
@@ -353,6 +352,14 @@ def bucket_url(bucket: str, endpoint_url: str | None, region: str, *, path_style
     if path_style:
         return f"{parts.scheme}://{parts.netloc}{path}/{name}"
     return f"{parts.scheme}://{name}.{parts.netloc}{path}"
+
+
+def _caught(call: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T | Failed:
+    """Return what ``call`` does, or how it failed."""
+    try:
+        return call(*arguments, **named)
+    except Failed as failed:
+        return failed
 
 
 def _bytes(text: str) -> bytes:

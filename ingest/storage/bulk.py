@@ -69,32 +69,29 @@ def bursts(
 def in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Iterator[Result]:
-    """Yield ``work(item)`` for each of ``items`` as they finish, from ``threads`` threads.
+    """Yield ``work(item)`` for each of ``items`` as they finish, from at most ``threads`` threads.
 
-    Items are taken one at a time, each when a thread is free for it, by the threads themselves.
-    What ``work``, or taking an item, raises is raised here and ends the whole: no further item is
-    begun. The same where the caller closes the iterator: what is under way is left to finish, and
-    waited for, but only for a second.
+    Items are taken one at a time, each when a thread is free for it, by the threads themselves;
+    there are no more threads than items. What ``work``, or taking an item, raises is raised here
+    and ends the whole: no further item is begun. The same where the caller closes the iterator:
+    what is under way is left to finish, and waited for, but only for a second.
     """
-    crew = _Crew(work, iter(items))
-    workers: list[threading.Thread] = []
+    crew = _Crew(work, iter(items), threads)
     try:
-        for _ in range(threads):
-            # Daemons: a process that is interrupted does not wait for a part that is on its way.
-            workers.append(threading.Thread(target=crew.serve, daemon=True, name="bulk"))
-            workers[-1].start()
-        while threads:
+        crew.grow()
+        ended = 0
+        while ended < len(crew.workers):
             for result in crew.results.take():
                 if isinstance(result, BaseException):
                     raise result
                 if result is None:
-                    threads -= 1
+                    ended += 1
                 else:
                     yield result[0]
     finally:
         crew.results.close()
         end = time.monotonic() + _PATIENCE_S
-        for worker in workers:
+        for worker in crew.workers:
             if worker.ident is not None:  # Ctrl-C may come before it is started
                 worker.join(max(end - time.monotonic(), 0.0))
 
@@ -137,17 +134,37 @@ class _Results(Generic[Result]):
 class _Crew(Generic[Item, Result]):
     """What the threads of one bulk share. A thread that ends leaves None among the results."""
 
-    def __init__(self, work: Callable[[Item], Result], items: Iterator[Item]) -> None:
+    def __init__(self, work: Callable[[Item], Result], items: Iterator[Item], threads: int) -> None:
         self.results: _Results[Result] = _Results()
+        self.workers: list[threading.Thread] = []
         self._work = work
         self._items = items
+        self._threads = threads
         self._taking = threading.Lock()
 
-    def serve(self) -> None:
+    def grow(self) -> None:
+        """Start another thread, unless there are enough. Raises ``RuntimeError`` if none can be."""
+        if len(self.workers) >= self._threads or self.results.closed:
+            return
+        # Daemons: a process that is interrupted does not wait for a part that is on its way.
+        worker = threading.Thread(target=self._serve, daemon=True, name="bulk")
+        self.workers.append(worker)
+        try:
+            worker.start()
+        except RuntimeError:  # the system allows no more
+            self.workers.pop()
+            self._threads = len(self.workers)
+            if not self.workers:
+                raise
+
+    def _serve(self) -> None:
         try:
             while not self.results.closed:
                 with self._taking:
                     item = next(self._items)
+                    # Who has found something to do lets another look: to start many for little
+                    # takes longer than the little.
+                    self.grow()
                 self.results.put((self._work(item),))
         except StopIteration:
             self.results.put(None)

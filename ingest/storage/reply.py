@@ -152,6 +152,15 @@ def _head(stream: BufferedReader) -> tuple[int, bool, Mapping[str, str]]:
     version, _, rest = first.partition(" ")
     if not version.startswith("HTTP/1.") or not rest[:3].isdecimal():
         raise Malformed(f"the answer is no HTTP/1.1, but {first[:40]!r}")
+    pairs = [line.partition(":") for line in lines]
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    if len(headers) < len(lines) or min(lines, default="!") < "!":
+        headers = _joined(lines)
+    return int(rest[:3]), version != "HTTP/1.0", headers
+
+
+def _joined(lines: list[str]) -> dict[str, str]:
+    """Return the headers of a head where some came more than once, or on more than one line."""
     headers: dict[str, str] = {}
     name = ""
     for line in lines:
@@ -161,7 +170,7 @@ def _head(stream: BufferedReader) -> tuple[int, bool, Mapping[str, str]]:
         name, _, value = line.partition(":")
         name, value = name.lower(), value.strip()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return int(rest[:3]), version != "HTTP/1.0", headers
+    return headers
 
 
 def _lines(stream: BufferedReader) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ NOTHING = hashlib.sha256(b"").hexdigest()
 UNSIGNED = "UNSIGNED-PAYLOAD"
 """The payload hash that leaves the body out of the signature; TLS, or the ETag, guards it then."""
 
+_URL = re.compile(r"([a-z]+)://([^/?]*)(.*)", re.DOTALL)
 _MOMENT = "%Y%m%dT%H%M%SZ"
 
 
@@ -43,15 +45,17 @@ def signed(  # noqa: PLR0913 - what a signature is made of
     characters (and in the path ``/``) stand for themselves. A port is part of Host unless it is
     the scheme's own.
     """
-    moment = now.strftime(_MOMENT) if now else time.strftime(_MOMENT, time.gmtime())
+    moment = now.strftime(_MOMENT) if now else _moment(int(time.time()))
+    host, target = host_and_target(url)
     sent = {**(headers or {}), "x-amz-date": moment, "x-amz-content-sha256": payload_hash}
     if key.session_token:
         sent["x-amz-security-token"] = key.session_token
     covered = {name.lower(): " ".join(value.split()) for name, value in sent.items()}
-    covered["host"] = host_of(url)
-    lines = [f"{name}:{covered[name]}" for name in sorted(covered)]
-    names = ";".join(sorted(covered))
-    path, _, query = target_of(url).partition("?")
+    covered["host"] = host
+    order = sorted(covered)
+    lines = [f"{name}:{covered[name]}" for name in order]
+    names = ";".join(order)
+    path, _, query = target.partition("?")
     request = "\n".join((method, path, _canonical_query(query), *lines, "", names, payload_hash))
     scope = f"{moment[:8]}/{region}/s3/aws4_request"
     digest = hashlib.sha256(request.encode("latin-1")).hexdigest()
@@ -65,21 +69,16 @@ def signed(  # noqa: PLR0913 - what a signature is made of
     return sent
 
 
-def host_of(url: str) -> str:
-    """Return the Host header of a request to ``url``."""
-    scheme, _, rest = url.partition("://")
-    return _host(scheme, rest[: _end_of_authority(rest)])
+def host_and_target(url: str) -> tuple[str, str]:
+    """Return the Host header of a request to ``url``, and path and query as they are sent."""
+    found = _URL.match(url)
+    scheme, authority, target = found.groups() if found else ("", "", url)
+    return _host(scheme, authority), target if target.startswith("/") else f"/{target}"
 
 
-def target_of(url: str) -> str:
-    """Return path and query of ``url``, as they are sent."""
-    rest = url.partition("://")[2]
-    target = rest[_end_of_authority(rest) :]
-    return target if target.startswith("/") else f"/{target}"
-
-
-def _end_of_authority(rest: str) -> int:
-    return min(found for found in (rest.find("/"), rest.find("?"), len(rest)) if found >= 0)
+@lru_cache(maxsize=8)
+def _moment(second: int) -> str:
+    return time.strftime(_MOMENT, time.gmtime(second))
 
 
 @lru_cache(maxsize=64)

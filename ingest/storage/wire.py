@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from ingest import __version__
 from ingest.settings.environment import environment
 from ingest.storage.reply import Malformed, Reply, Unreachable
-from ingest.storage.signing import host_of, target_of
+from ingest.storage.signing import host_and_target
 
 if TYPE_CHECKING:
     import ssl
@@ -69,13 +69,13 @@ class Wire:
         A body that is no ``bytes`` has its ``content-length`` among the headers, which end in no
         line breaks. What it raises is passed on, once the connection is closed.
         """
-        target = target_of(url)
+        host, target = host_and_target(url)
         if self._proxy and self._server.scheme == "http":
             target, headers = url, {**headers, **_authorization(self._proxy)}
         if isinstance(body, bytes) or (body is None and method in {"PUT", "POST"}):
             headers = {**headers, "content-length": str(len(body or b""))}
         try:
-            head = _head(f"{method} {target}", host_of(url), headers)
+            head = _head(f"{method} {target}", host, headers)
             self._connect()
             self._method = method
             self._push(head, body)
@@ -121,9 +121,9 @@ class Wire:
         if not (answer.persistent and answer.ended):
             self.close()
 
-    def fileno(self) -> int:
-        """Return what tells, once a request is sent, that an answer begins to come."""
-        return self._socket.fileno() if self._socket else -1
+    def is_answered(self) -> bool:
+        """Whether an answer to what was sent begins to come, or the server has hung up."""
+        return self._socket is None or _is_readable(self._socket)
 
     def close(self) -> None:
         """Close the connection, and whatever answer is under way."""
