@@ -46,6 +46,8 @@ NOBODYS_ENVIRONMENT: Environment = {
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _MOST_OF_SERVER = 6 * 1024**3
 """Bytes a server may have: it fails then, rather than the machine."""
+_STEADY: Environment = {"GOGC": "off", "GOMEMLIMIT": "4GiB"}
+"""No garbage is collected below that: else when it is decides half of what an upload takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +111,14 @@ def take_turns(
 
 
 @contextlib.contextmanager
-def server(command: Sequence[str], ready: str) -> Iterator[str]:
+def server(
+    command: Sequence[str], ready: str, variables: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """Run a server; yield the line by which it says that it listens, which has ``ready`` in it."""
     with subprocess.Popen(
         command,
         cwd=REPOSITORY,
-        env=NOBODYS_ENVIRONMENT,
+        env={**NOBODYS_ENVIRONMENT, **(variables or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -174,7 +178,7 @@ def s3_server(rclone_program: str) -> Iterator[S3Server]:
     """Serve S3 from memory."""
     options = [":memory:", "--addr", "127.0.0.1:0", "--auth-key", ",".join(ACCESS_KEY.values())]
     command = [rclone_program, "serve", "s3", *options, *NO_CONFIG]
-    with server(command, "Starting s3 server on") as line:
+    with server(command, "Starting s3 server on", _STEADY) as line:
         yield S3Server(rclone_program, line.split("[")[1].split("]")[0].rstrip("/"))
 
 
