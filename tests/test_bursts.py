@@ -6,6 +6,8 @@ import hashlib
 import threading
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +27,7 @@ from tinys3 import Asked, refusal, serve
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import NoReturn
 
     from ingest.storage.reply import Reply
     from support import S3Server
@@ -53,12 +56,22 @@ def test_answers_are_in_the_order_of_the_requests_whatever_they_are() -> None:
             assert answers[2].code == "NoSuchKey"
 
 
+def burst(url: str, count: int, answer_s: float = 60.0) -> list[str | None]:
+    """What ``count`` objects are, by one burst; None for those that failed and may come later."""
+    requests = [Request("GET", f"k{number}", {}, {}) for number in range(count)]
+    key = AccessKey("a", "b")
+    with closing(Api(f"{url}/b", "r", lambda: key, answer_s=answer_s)) as api:
+        answers = api.burst(requests)
+    assert all(each.passes for each in answers if isinstance(each, Failed))
+    return [None if isinstance(each, Failed) else each.body.decode() for each in answers]
+
+
 def test_a_store_that_stalls_is_waited_for_once_and_not_once_an_object(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     release, answering = threading.Event(), threading.Event()
-    waited_for: list[Wire] = []
-    answered = Wire.answer
+    hurried: list[Wire] = []
+    answered, hurry = Wire.answer, Wire.hurry
 
     def answer(asked: Asked) -> Told:
         if not asked.path.endswith("5"):
@@ -66,22 +79,41 @@ def test_a_store_that_stalls_is_waited_for_once_and_not_once_an_object(
         answering.set()
         return Told(body=b"at once")
 
-    def counted(wire: Wire) -> Reply:
-        waited_for.append(wire)
+    def once_it_is_there(wire: Wire) -> Reply:
         assert answering.wait(60)
         return answered(wire)
 
-    monkeypatch.setattr(Wire, "answer", counted)
-    requests = [Request("GET", f"k{number}", {}, {}) for number in range(6)]
+    def counted(wire: Wire) -> None:
+        hurried.append(wire)
+        hurry(wire)
+
+    monkeypatch.setattr(Wire, "answer", once_it_is_there)
+    monkeypatch.setattr(Wire, "hurry", counted)
     with serve(answer) as url:
-        key = AccessKey("a", "b")
-        with closing(Api(f"{url}/b", "r", lambda: key, answer_s=0.5)) as api:
-            *stalled, last = api.burst(requests)
-            release.set()
-    assert not isinstance(last, Failed)
-    assert last.body == b"at once"
-    assert [isinstance(each, Failed) and each.passes for each in stalled] == [True] * 5
-    assert len(waited_for) == 2, "the first, and the one that is there"
+        assert burst(url, 6, answer_s=0.5) == [None] * 5 + ["at once"]
+        release.set()
+    assert len(hurried) == 5
+
+
+def test_a_store_that_is_slow_but_answers_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer takes a thousand seconds, by this clock."""
+    clock = SimpleNamespace(monotonic=count(0, 1_000).__next__)
+    monkeypatch.setattr("ingest.storage.api.time", clock)
+    with serve(lambda asked: Told(body=asked.path[-1])) as url:
+        assert burst(url, 4) == ["0", "1", "2", "3"]
+
+
+def test_where_nobody_answers_a_connection_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def connect(*where: object) -> NoReturn:
+        tried.append(where)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("socket.create_connection", connect)
+    monkeypatch.setattr("ingest.storage.api.CONNECT_S", 0.0)
+    assert burst("http://127.0.0.1:9", 4) == [None] * 4
+    assert len(tried) == 1
 
 
 def test_small_items_are_together_and_others_alone() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ingest.cli.console import Reporter
-from ingest.cli.running import _shown
+from ingest.cli.running import _is_interrupt, _shown
 from ingest.storage.bulk import in_threads
 
 if TYPE_CHECKING:
@@ -100,3 +100,14 @@ def test_what_is_begun_is_ended_where_ctrl_c_comes_between_two_outcomes() -> Non
     assert caught.value is not None  # it, and the frames that it came through, are held
     assert ended == ["outcomes"]
     assert cancelled.is_set()
+
+
+def test_ctrl_c_in_the_midst_of_a_lock_is_ctrl_c() -> None:
+    """Where it comes between two steps of ``Condition``, that says that its lock is not held."""
+    with pytest.raises(RuntimeError) as caught:  # noqa: PT012 - as it comes about
+        try:
+            raise KeyboardInterrupt
+        finally:
+            threading.Lock().release()
+    assert _is_interrupt(caught.value)
+    assert not _is_interrupt(RuntimeError("a defect"))

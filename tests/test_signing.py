@@ -77,6 +77,7 @@ def test_botocore_signs_the_same(
         ("http://store.example:80/b", "store.example"),
         ("https://store.example:80/b", "store.example:80"),
         ("http://[::1]:9000/b", "[::1]:9000"),
+        ("HTTP://store.example:80?list-type=2", "store.example"),
     ],
 )
 def test_the_host_names_a_port_only_where_it_is_another(url: str, host: str) -> None:

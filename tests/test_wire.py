@@ -11,7 +11,7 @@ import pytest
 
 from ingest.storage.reply import Unreachable
 from ingest.storage.wire import Wire
-from tinys3 import Answer, certify, serve
+from tinys3 import Answer, Asked, certify, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +52,39 @@ def test_an_answer_that_is_cut_short_is_none_and_the_next_request_connects_anew(
             _body(wire, url)
         assert not caught.value.is_final
         assert _body(wire, url) == b"ok"
+
+
+def test_who_hurries_waits_but_a_moment() -> None:
+    release = threading.Event()
+
+    def answer(asked: Asked) -> Answer:
+        assert asked.path != "/slow" or release.wait(60)
+        return Answer(body=b"ok")
+
+    with serve(answer) as url, closing(Wire(url, answer_s=300)) as wire:
+        wire.send("GET", f"{url}/slow", {})
+        wire.hurry()
+        with pytest.raises(Unreachable, match="timed out"):
+            wire.answer()
+        release.set()
+        assert _body(wire, url) == b"ok"
+
+
+def test_who_has_hurried_waits_for_the_next_answer_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.storage.wire._MOMENT_S", 30.0)
+    waits = []
+    wait = socket.socket.settimeout
+
+    def noted(connected: socket.socket, seconds: float | None) -> None:
+        waits.append(seconds)
+        wait(connected, seconds)
+
+    with serve(lambda _: Answer(body=b"ok")) as url, closing(Wire(url, answer_s=300)) as wire:
+        wire.send("GET", url, {})
+        monkeypatch.setattr(socket.socket, "settimeout", noted)
+        wire.hurry()
+        assert wire.body(wire.answer(), 100) == b"ok"
+        assert waits == [30.0, 300]
 
 
 @pytest.mark.parametrize("proxy", ["https://127.0.0.1:1", "socks5://127.0.0.1:1"])

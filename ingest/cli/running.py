@@ -85,11 +85,20 @@ def run(
         if values.get("fail_fast"):
             done = _to_the_first_failure(done, how)
         code = _shown(reporter, done, sizes(call), call.cancelled)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not _is_interrupt(error):
+            raise
         briefly(reporter.interrupted)
         # Not sys.exit: that would wait for the threads whose parts are on their way.
         os._exit(INTERRUPTED)
     ctx.exit(code)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether ``error`` is Ctrl-C, or what a lock that it came in the midst of has failed with."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _to_the_first_failure(operations: Iterator[Operation], how: Transfer) -> Iterator[Operation]:

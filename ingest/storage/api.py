@@ -24,7 +24,7 @@ from ingest.storage.answers import Failed, refusal_in, refusal_of
 from ingest.storage.base import Head
 from ingest.storage.reply import Unreachable
 from ingest.storage.signing import NOTHING, UNSIGNED, signed
-from ingest.storage.wire import Wire
+from ingest.storage.wire import CONNECT_S, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -214,22 +214,28 @@ class Api:
 
         Each over a connection of its own, all from this thread: threads that wait for answers
         wait for each other as well, for Python's lock, and longer than a small object takes.
-        Nothing is sent again.
+        Nothing is sent again. Once something has been waited for in vain, nothing else is: the
+        rest has what is there by then.
         """
         begun: list[tuple[Request, Wire | Failed]] = []
         answers: list[Answer | Failed] = []
+        remaining = iter(requests)
+        is_late = False
         try:
-            begun.extend((request, _caught(self._begin, request)) for request in requests)
-            end = time.monotonic() + self._answer_s
+            for request in remaining:
+                sent, in_vain = _tried(CONNECT_S, self._begin, request)
+                begun.append((request, sent))
+                if in_vain:
+                    begun.extend((request, sent) for request in remaining)
             for request, wire in begun:
                 if isinstance(wire, Failed):
                     answers.append(wire)
-                elif time.monotonic() > end and not wire.is_answered():
-                    # All have waited as long as the one before it: none is waited for anew.
-                    wire.close()
-                    answers.append(Failed("", "timed out", passes=True))
-                else:
-                    answers.append(_caught(self._read, request, wire))
+                    continue
+                if is_late:
+                    wire.hurry()
+                answer, in_vain = _tried(self._answer_s, self._read, request, wire)
+                answers.append(answer)
+                is_late |= in_vain
         finally:
             for _, wire in begun[len(answers) :]:
                 if isinstance(wire, Wire):
@@ -354,12 +360,15 @@ def bucket_url(bucket: str, endpoint_url: str | None, region: str, *, path_style
     return f"{parts.scheme}://{name}.{parts.netloc}{path}"
 
 
-def _caught(call: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T | Failed:
-    """Return what ``call`` does, or how it failed."""
+def _tried(
+    most_s: float, call: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs
+) -> tuple[_T | Failed, bool]:
+    """Return what ``call`` does, or how it failed, and whether ``most_s`` went by in vain."""
+    since = time.monotonic()
     try:
-        return call(*arguments, **named)
+        return call(*arguments, **named), False
     except Failed as failed:
-        return failed
+        return failed, time.monotonic() - since >= most_s
 
 
 def _bytes(text: str) -> bytes:

@@ -151,8 +151,10 @@ class _Crew(Generic[Item, Result]):
         self.workers.append(worker)
         try:
             worker.start()
-        except RuntimeError:  # the system allows no more
-            self.workers.pop()
+        except RuntimeError:
+            if worker.ident is not None:  # Ctrl-C, in the midst of a lock
+                raise
+            self.workers.pop()  # the system allows no more
             self._threads = len(self.workers)
             if not self.workers:
                 raise

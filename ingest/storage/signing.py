@@ -25,7 +25,7 @@ NOTHING = hashlib.sha256(b"").hexdigest()
 UNSIGNED = "UNSIGNED-PAYLOAD"
 """The payload hash that leaves the body out of the signature; TLS, or the ETag, guards it then."""
 
-_URL = re.compile(r"([a-z]+)://([^/?]*)(.*)", re.DOTALL)
+_URL = re.compile(r"([^:]*)://([^/?]*)(.*)", re.DOTALL)
 _MOMENT = "%Y%m%dT%H%M%SZ"
 
 
@@ -70,9 +70,14 @@ def signed(  # noqa: PLR0913 - what a signature is made of
 
 
 def host_and_target(url: str) -> tuple[str, str]:
-    """Return the Host header of a request to ``url``, and path and query as they are sent."""
+    """Return the Host header of a request to ``url``, and path and query as they are sent.
+
+    Raises ``ValueError`` where it is not absolute.
+    """
     found = _URL.match(url)
-    scheme, authority, target = found.groups() if found else ("", "", url)
+    if not found:
+        raise ValueError(f"{url!r} is no absolute URL")
+    scheme, authority, target = found.groups()
     return _host(scheme, authority), target if target.startswith("/") else f"/{target}"
 
 

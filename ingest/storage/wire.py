@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CONNECT_S, ANSWER_S = 5.0, 30.0
 """How long to wait for a connection, and then each time for some bytes of an answer."""
+_MOMENT_S = 0.1
 _BLOCK = 262_144
 """Bytes that are sent by one call: the time to wait is for all of them."""
 _SMALL = 65_536
@@ -120,10 +121,13 @@ class Wire:
         """Close the connection unless another request can follow ``answer``."""
         if not (answer.persistent and answer.ended):
             self.close()
+        elif self._socket and self._socket.gettimeout() != self._answer_s:
+            self._socket.settimeout(self._answer_s)
 
-    def is_answered(self) -> bool:
-        """Whether an answer to what was sent begins to come, or the server has hung up."""
-        return self._socket is None or _is_readable(self._socket)
+    def hurry(self) -> None:
+        """Wait but a moment for what there is of the answer that is under way."""
+        if self._socket:
+            self._socket.settimeout(_MOMENT_S)
 
     def close(self) -> None:
         """Close the connection, and whatever answer is under way."""
