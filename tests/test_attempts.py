@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from ingest.storage import attempts
 from ingest.storage.answers import Failed
-from ingest.storage.attempts import Stop, retried
+from ingest.storage.attempts import Stop, after, retried
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +53,23 @@ def test_many_threads_that_wait_tell_it_together(
         monkeypatch.setattr(attempts, "_SELDOM_S", 0.0)
         fails(4)
     assert len(caplog.records) == 3
+
+
+def test_those_that_failed_together_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst that is refused is not waited for once an object: the store asked for two seconds."""
+    waits: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: 100.0 + sum(waits))
+
+    def wait(_: Stop, seconds: float) -> None:
+        waits.append(max(seconds, 0.0))
+
+    monkeypatch.setattr("ingest.storage.answers.time", clock)
+    monkeypatch.setattr("ingest.storage.attempts.time", clock)
+    monkeypatch.setattr(Stop, "pause", wait)
+    stop = Stop(threading.Event())
+    burst = [Failed("SlowDown", "", 503, passes=True, wait_s=2.0) for _ in range(5)]
+    for failed in burst:
+        assert retried(after(failed, lambda: "came"), stop, pauses_s=(0.1,)) == "came"
+    assert waits == [2.0, 0.0, 0.0, 0.0, 0.0]
+    assert retried(after(Failed("", "", passes=True, wait_s=3.0), str), stop, pauses_s=(0.1,)) == ""
+    assert waits[5:] == [3.0], "one that fails later waits from then on"

@@ -199,7 +199,8 @@ class TestFaults:
         busy = Answer(503, headers=(("Retry-After", "7"),))
         there.proxy.rules.append(Rule(busy, "PUT", query="partNumber=2"))
         there.upload(file)
-        assert pauses == [7.0]
+        (paused,) = pauses
+        assert 5.0 < paused <= 7.0  # less what went by since it said so
 
     @pytest.mark.parametrize("kind", [Stall, StallAnswer])
     def test_a_part_that_stalls_is_tried_again(self, there: There, file: Path, kind: Any) -> None:

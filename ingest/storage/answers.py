@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import xml.etree.ElementTree as ET
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,8 @@ class Failed(Exception):
 
     ``code`` and ``message`` are the store's own, ``status`` is 0 where there was no answer.
     ``passes`` says whether the same request may succeed later, ``wait_s`` how long the store asks
-    to be left alone until then, ``unreached`` that it has never answered so far.
+    to be left alone until then, ``unreached`` that it has never answered so far; ``at`` is when it
+    failed, as ``time.monotonic()`` tells.
     """
 
     def __init__(  # noqa: PLR0913 - what is known of a failure
@@ -87,6 +89,7 @@ class Failed(Exception):
         self.passes = passes
         self.wait_s = wait_s
         self.unreached = unreached
+        self.at = time.monotonic()
 
     def error(self, what: str) -> IngestError:
         """Return the error that says ``what`` failed."""

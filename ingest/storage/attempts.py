@@ -103,7 +103,7 @@ def retried(
         try:
             return call()
         except Failed as failed:
-            asked_s = failed.wait_s
+            asked_s, since = failed.wait_s, failed.at
             hopeless = failed.unreached and number == _UNREACHED_TRIES
             if hopeless or not failed.passes or time.monotonic() + max(pause, asked_s) > end:
                 raise
@@ -111,7 +111,8 @@ def retried(
                 _tell(failed)
         before_again()
         spread = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads requests, no secret
-        stop.pause(max(spread, asked_s))
+        # With others that failed at the same time it may have been waited for already.
+        stop.pause(since + max(spread, asked_s) - time.monotonic())
     return call()
 
 
