@@ -21,6 +21,7 @@ import math
 import re
 import threading
 from collections import Counter
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -235,6 +236,8 @@ class Tmdb:
         """
         try:
             return answer.result(max(self._deadline.remaining_s() + _LAST_WORDS_S, _LAST_WORDS_S))
+        except CancelledError:  # it was queued still when this was closed
+            raise TmdbUnavailable("TMDB was not asked: the run was stopped") from None
         except FutureTimeoutError:
             pass
         raise DeadlineExceeded("TMDB has not answered, and the time for this run is used up")

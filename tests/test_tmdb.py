@@ -369,3 +369,6 @@ def test_closing_ends_every_wait_and_drops_what_is_queued(stand_in: StandIn) -> 
     assert all(
         outcome == "cancelled" or "the run was stopped" in str(outcome) for outcome in outcomes
     )
+    for answer in asked:
+        with pytest.raises(TmdbUnavailable, match="the run was stopped"):
+            client.result(answer)

@@ -72,7 +72,7 @@ def in_threads(
     """Yield ``work(item)`` for each of ``items`` as they finish, from at most ``threads`` threads.
 
     Items are taken one at a time, each when a thread is free for it, by the threads themselves;
-    there are no more threads than items. What ``work``, or taking an item, raises is raised here
+    for a few items there are few threads. What ``work``, or taking an item, raises is raised here
     and ends the whole: no further item is begun. The same where the caller closes the iterator:
     what is under way is left to finish, and waited for, but only for a second.
     """

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CONNECT_S, ANSWER_S = 5.0, 30.0
 """How long to wait for a connection, and then each time for some bytes of an answer."""
 _MOMENT_S = 0.1
+"""Long enough for what is there already."""
 _BLOCK = 262_144
 """Bytes that are sent by one call: the time to wait is for all of them."""
 _SMALL = 65_536
