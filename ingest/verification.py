@@ -110,6 +110,8 @@ def _verdict(
 ) -> tuple[Status, str, IngestError | None]:
     if one.size != other.size:
         return "failed", "", StoreError(f"{one.size:,} bytes differ from {other.size:,}")
+    if not one.size:  # a directory, perhaps, which cannot be read
+        return "done", "", None
     try:
         same = is_same(source, one, destination, other)
     except OSError as error:

@@ -108,6 +108,9 @@ def test_links_and_empty_directories_go_along_when_asked(
     assert contents(store) == {**FILES, "link": b"one", "empty/": b""}
     command(moto_server, "download", store.url, tmp_path / "made", "--empty-dirs")
     assert (tmp_path / "made/empty").is_dir()
+    same = command(moto_server, "verify", tmp_path / "made", store.url, "--empty-dirs")
+    assert same.exit_code == 0, same.stdout
+    assert "made/empty/ -> " in same.stdout
 
 
 def test_a_rate_limit_is_kept(moto_server: S3Server, tmp_path: Path) -> None:
